@@ -1,0 +1,82 @@
+/*
+ * dynamics.c - a state that becomes its own query, until it rests (layer 4).
+ *
+ * Each query stops for itself: those still moving are gathered into a smaller batch, which by the
+ * same-bits law changes nothing for any of them.
+ */
+#include "retrieve.h"
+
+uhn_status uhn_recall(const uhn_memory *memory, const uhn_equation *equation,
+                      const void *queries, size_t n_queries, size_t n_steps, double tol,
+                      const uhn_run *run, void *states, int64_t *steps, uint8_t *reasons,
+                      double *changes, uhn_error *error) {
+    const uhn_kernels *kernels = uhn_kernels_for(memory->dtype);
+    const size_t nf = memory->n_features, size = uhn_dtype_size(memory->dtype);
+    const size_t row = nf * size;
+    if (error) *error = (uhn_error){0};
+    if (n_steps > 0 && memory->n_values != nf)
+        return uhn_fail(
+            error, UHN_BAD_SHAPE,
+            "a state becomes the next query, but values have %zu features and patterns %zu; "
+            "use n_steps=1 with retrieve, or values of the patterns' width",
+            memory->n_values, nf);
+    if (isnan(tol)) return uhn_fail(error, UHN_BAD_PARAMETER, "tol must be a number, got NaN");
+    uhn_status status = uhn_equation_check(equation, error);
+    if (status == UHN_OK)
+        status =
+            uhn_check_rows(memory->dtype, queries, n_queries, nf, equation, "queries", error);
+    if (status != UHN_OK) return status;
+    /* Now, next and before: three states of every query that still moves. */
+    char *buffer = uhn_alloc(n_queries, 3, row ? row : 1);
+    size_t *movers = uhn_alloc(n_queries, 1, sizeof *movers); /* their places in the batch */
+    uint8_t *answered = uhn_alloc(n_queries, 1, 1);
+    if (!buffer || !movers || !answered) {
+        free(buffer);
+        free(movers);
+        free(answered);
+        return uhn_no_memory(error);
+    }
+    char *now = buffer, *next = now + n_queries * row, *before = next + n_queries * row;
+    memcpy(now, queries, n_queries * row);
+    size_t n = n_queries;
+    for (size_t i = 0; i < n; i++) {
+        movers[i] = i;
+        if (steps) steps[i] = 0;
+        if (reasons) reasons[i] = UHN_STEP_LIMIT;
+        if (changes) changes[i] = 0;
+    }
+    /* Callers may hand in the same buffer for queries and states. */
+    memmove(states, now, n_queries * row);
+    for (size_t step = 1; step <= n_steps && n > 0; step++) {
+        status = uhn_retrieve(memory, equation, now, n, run, next, answered, error);
+        if (status != UHN_OK) break;
+        size_t kept = 0;
+        for (size_t i = 0; i < n; i++) {
+            const size_t query = movers[i];
+            char *a = now + i * row, *b = next + i * row, *c = before + i * row;
+            const double change = kernels->distance(a, b, nf);
+            int reason = -1;
+            if (tol >= 0) {
+                if (!answered[i]) reason = UHN_NONE_ACTIVE;
+                else if (change <= tol) reason = UHN_FIXED_POINT;
+                else if (step > 1 && memcmp(b, c, row) == 0) reason = UHN_TWO_CYCLE;
+            } else if (step == n_steps && change == 0) {
+                reason = UHN_FIXED_POINT;
+            }
+            if (steps) steps[query] = (int64_t)step;
+            if (changes) changes[query] = change;
+            if (reason >= 0 && reasons) reasons[query] = (uint8_t)reason;
+            if (reason >= 0 || step == n_steps) memcpy((char *)states + query * row, b, row);
+            if (reason >= 0) continue;
+            /* Its states move up: `now` becomes what was before, `next` what is now. */
+            memmove(before + kept * row, a, row);
+            memmove(now + kept * row, b, row);
+            movers[kept++] = movers[i];
+        }
+        n = kept;
+    }
+    free(buffer);
+    free(movers);
+    free(answered);
+    return status;
+}

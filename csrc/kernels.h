@@ -1,0 +1,147 @@
+/*
+ * kernels.h - the loops over features, one table of functions per CPU path and dtype (layer 1).
+ *
+ * May include: platform.h. Implemented by kernels.inc.h, which each kernels_<path>.c includes twice.
+ *
+ * Two layouts. Patterns, values and results are row-major as the caller keeps them. Queries are
+ * packed into *panels* of `lanes` queries (1 to `panel_vectors` vectors side by side), feature by
+ * feature, so that one vector load fetches the same feature of many queries; a tile's scores come
+ * out as S[row][lane], which is the layout the projection reads its weights in.
+ *
+ * Every function computes the same bits on every path: lanes never mix, each number is one chain of
+ * operations in the order the comments give, and rounding is that of IEEE 754.
+ *
+ * Kernels never allocate, lock or print. Pointers to S, panels and accumulators are aligned to
+ * UHN_ALIGNMENT; rows may lie anywhere. Buffers for S have UHN_STRIP spare rows.
+ */
+#ifndef UHN_KERNELS_H
+#define UHN_KERNELS_H
+
+#include "platform.h"
+
+/* Rows of a tile: the unit in which scores become weights. Part of the definition of the result. */
+#define UHN_TILE 128
+/* Features of one chain of fused multiply-adds. Part of the definition of the result. */
+#define UHN_CHAIN 256
+/* At most this many rows are scored at once; S has this many spare rows. */
+#define UHN_STRIP 16
+/* Panels are at most this many lanes wide. */
+#define UHN_MAX_LANES 64
+
+typedef enum uhn_score_kernel {
+    UHN_SCORE_dot,
+    UHN_SCORE_sqdiff,
+    UHN_SCORE_absdiff,
+    UHN_SCORE_maxdiff,
+    UHN_SCORE_differ,
+    UHN_SCORE_kl,
+    UHN_SCORE_reverse_kl,
+    UHN_SCORE_jensen_shannon,
+    UHN_N_SCORE_KERNELS
+} uhn_score_kernel;
+
+/* What happens to a raw number on its way to a score. */
+typedef enum uhn_finish_kernel {
+    UHN_FINISH_none,
+    UHN_FINISH_scale,    /* raw * row_scale[row] */
+    UHN_FINISH_negative, /* -d, d = max(raw, 0) */
+    UHN_FINISH_inverse,  /* 1 / (d + eps) */
+    UHN_FINISH_rbf       /* exp(-gamma d^2), or exp(-gamma d) with `squared` */
+} uhn_finish_kernel;
+
+typedef struct uhn_finish {
+    uhn_finish_kernel kind;
+    bool root;    /* d = sqrt(raw) */
+    bool squared; /* raw is a square already (rbf) */
+    double eps, gamma;
+} uhn_finish;
+
+typedef struct uhn_kernels {
+    const char *path;
+    size_t vector;        /* elements of a vector */
+    size_t panel_vectors; /* most vectors of a panel */
+    size_t few;           /* score_few serves at most this many queries */
+
+    /* panel[j * lanes + i] = queries[i * stride + j] for i < n_queries, else 0. */
+    void (*pack)(const void *queries, size_t stride, size_t n_queries, size_t n_features,
+                 size_t lanes, void *panel);
+
+    /* Raw scores of n_rows patterns against one panel: S[row * lanes + lane]. `logs` are what
+     * `prepare` left for the rows, panel_logs what it left for the queries (kl and its kin alone). */
+    void (*score[UHN_N_SCORE_KERNELS])(const void *rows, const void *logs, size_t stride,
+                                       size_t n_rows, const void *panel, const void *panel_logs,
+                                       size_t n_features, size_t lanes, void *S);
+
+    /* The same numbers, bit for bit, for at most `few` queries as they lie (row-major, no gaps):
+     * lanes hold patterns. NULL where a kernel has no such form. */
+    void (*score_few[UHN_N_SCORE_KERNELS])(const void *rows, size_t stride, size_t n_rows,
+                                           const void *queries, size_t n_queries,
+                                           size_t n_features, size_t lanes, void *S);
+
+    /* One row to a distribution, and the logarithms the kernel wants beside it:
+     * p = (x * scale + eps) / (1 + n eps) and log p, or with `halves` p / 2 and (p / 2) log p. */
+    void (*prepare)(const void *row, double scale, double eps, bool halves, size_t n_features,
+                    void *p, void *logs);
+
+    /* out = row / divisor, 0 where the divisor is 0. */
+    void (*divide_row)(const void *row, double divisor, size_t n_features, void *out);
+
+    /* Raw numbers to scores, in place. */
+    void (*finish)(const uhn_finish *finish, const void *row_scale, size_t n_rows, size_t lanes,
+                   void *S);
+
+    /* S = S / divisor[lane]. */
+    void (*divide)(const void *divisor, size_t n_rows, size_t lanes, void *S);
+
+    /* top[lane] = max over rows of S. */
+    void (*tops)(size_t n_rows, size_t lanes, const void *S, void *top);
+
+    /* S = factor * S + bias[row] (no bias if NULL), kept inside the finite range but for infinities;
+     * then tops. */
+    void (*exponents)(double factor, const void *bias, size_t n_rows, size_t lanes, void *S,
+                      void *top);
+
+    /* S = 2^(S - reference[lane]), 0 below 2^-cutoff; sum[lane] = their sum in row order. True if
+     * any weight is not 0. */
+    bool (*exponentials)(const void *reference, int cutoff, size_t n_rows, size_t lanes,
+                         void *S, void *sum);
+
+    /* out[i * out_stride + j] += sum over rows, in order, of W[row * lanes + i] * values[row][j], one
+     * chain of fused multiply-adds, for i < n_lanes and j < n_columns. `tail` is scratch for
+     * UHN_TILE vectors. `ahead`, if not NULL, is fetched into cache meanwhile. */
+    void (*project)(const void *W, size_t lanes, size_t n_lanes, const void *values,
+                    size_t stride, size_t n_rows, size_t n_columns, void *tail, void *out,
+                    size_t out_stride, const void *ahead);
+
+    /* a = a * fa + b * fb; a factor of 0 leaves its side out, infinities included. */
+    void (*combine)(void *a, double fa, const void *b, double fb, size_t n);
+
+    /* out = a * factor / divisor, -0 becoming +0. False if a result is not finite. */
+    bool (*conclude)(const void *a, double factor, double divisor, size_t n, void *out);
+
+    /* sums += weight * row, in double. */
+    void (*gather)(double *sums, double weight, const void *row, size_t n);
+    bool (*narrow)(const double *in, size_t n, void *out); /* false if a result is not finite */
+    void (*widen)(const void *in, size_t n, double *out);
+
+    /* Sum, and Euclidean norm, of a row, in double whatever the dtype. */
+    double (*row_sum)(const void *row, size_t n);
+    double (*row_norm)(const void *row, size_t n);
+
+    /* The first element that is NaN or infinite (or, with `negative`, below 0); n if there is none. */
+    size_t (*find_bad)(const void *row, size_t n, bool negative);
+
+    /* max |a - b| of finite rows. */
+    double (*distance)(const void *a, const void *b, size_t n);
+} uhn_kernels;
+
+/* By uhn_dtype. */
+extern const uhn_kernels *const uhn_kernels_generic[2];
+#if defined(__x86_64__)
+extern const uhn_kernels *const uhn_kernels_avx2[2];
+extern const uhn_kernels *const uhn_kernels_avx512[2];
+#elif defined(__aarch64__)
+extern const uhn_kernels *const uhn_kernels_neon[2];
+#endif
+
+#endif

@@ -1,0 +1,737 @@
+/*
+ * kernels.inc.h - the bodies of every kernel, in plain C over a vector type (layer 1).
+ *
+ * Included by kernels_<path>.c once per dtype, after it has defined
+ *
+ *     T, I        the element type and the signed integer of its size
+ *     V           elements of a vector: 2, 4, 8 or 16
+ *     F(name)     the name of a function of this path and dtype
+ *     SET1(x)     a vector of copies
+ *     FMA(a,b,c)  a * b + c, rounded once
+ *     MAXV(a,b)   the larger, b where either is NaN
+ *     ROUND(a)    to the nearest integer, ties to even
+ *     MANTISSA    bits of the stored fraction (23 or 52)
+ *     BIAS        bias of the exponent (127 or 1023)
+ *     IS_FLOAT    1 for float, 0 for double: which polynomials of elementary.h
+ *     MR, NV      rows and vectors of the score kernel's block of registers
+ *     MX          rows for the kernels that need more registers a row
+ *     PR, PV      queries and vectors of the projection's block of registers: PR = 4 or more, PV = 2 or 4
+ *     SQRT(x)     the square root of a scalar
+ *
+ * It leaves F(table), for kernels_<path>.c to publish, and takes its own macros back.
+ *
+ * Only the sizes differ between paths, and no size changes a result: lanes hold different queries (or
+ * patterns, or columns), never parts of one sum.
+ */
+
+typedef T F(vec) __attribute__((vector_size(V * sizeof(T)), may_alias));
+typedef I F(ivec) __attribute__((vector_size(V * sizeof(T)), may_alias));
+typedef struct {
+    F(vec) v;
+} __attribute__((packed, may_alias)) F(loose); /* a vector that may lie anywhere */
+
+#define vec F(vec)
+#define ivec F(ivec)
+#define LOAD(p) (*(const vec *)(p))
+#define STORE(p, x) (*(vec *)(p) = (x))
+#define LOADU(p) (((const F(loose) *)(p))->v)
+#define STOREU(p, x) (((F(loose) *)(p))->v = (x))
+#define AND(x, mask) ((vec)((ivec)(x) & (mask)))
+#define ABS(x) AND(x, (ivec)SET1((T)-0.0) ^ -1)
+
+/* a[0] x^(n-1) + ... + a[n-1] by Horner's rule. */
+#define HORNER(x, a)                                                                           \
+    ({                                                                                         \
+        vec h_ = SET1((a)[0]);                                                                 \
+        UHN_UNROLL for (size_t i_ = 1; i_ < sizeof(a) / sizeof *(a); i_++) h_ =                \
+            FMA(h_, x, SET1((a)[i_]));                                                         \
+        h_;                                                                                    \
+    })
+
+/* The natural logarithm of positive normal numbers; elementary.h has the recipe and its error. */
+UHN_INLINE vec F(log)(vec x) {
+#if IS_FLOAT
+    static const T a[] = {UHN_LOG_F32_COEFFS};
+    const ivec b = (ivec)x + UHN_LOG_F32_OFFSET;
+    const vec e = __builtin_convertvector((b >> 23) - 127, vec);
+    const vec f = (vec)((b & UHN_LOG_F32_MANTISSA) + UHN_LOG_F32_SQRT_HALF) - SET1(1);
+    const vec y = f * f, p = HORNER(f, a), q = FMA(f, p, SET1(-0.5f));
+    const vec r = FMA(y, q, e * SET1(UHN_LOG_F32_LN2_LO));
+    return FMA(e, SET1(UHN_LOG_F32_LN2_HI), f + r);
+#else
+    static const T a[] = {UHN_LOG_F64_COEFFS};
+    const ivec b = (ivec)x + UHN_LOG_F64_OFFSET;
+    const vec e = (vec)((b >> 52) | 0x4330000000000000) - SET1(0x1p52 + 1023);
+    const vec f = (vec)((b & UHN_LOG_F64_MANTISSA) + UHN_LOG_F64_SQRT_HALF) - SET1(1);
+    const vec s = f / (SET1(2) + f), z = s * s, p = HORNER(z, a);
+    const vec y = (SET1(0.5) * f) * f, t = FMA(z, p, y);
+    const vec c = FMA(s, t, FMA(e, SET1(UHN_LOG_F64_LN2_LO), SET1(0) - y));
+    return FMA(e, SET1(UHN_LOG_F64_LN2_HI), f + c);
+#endif
+}
+
+/* ------------------------------------------------------------------------------------- scores -- */
+
+/*
+ * One strip is MR patterns against one panel. The accumulators of a chain live in registers; when a
+ * chain of UHN_CHAIN features ends they are added to S, in order. A strip at the end of a tile reads
+ * its last row several times instead of running past it, and S has room for what that writes.
+ *
+ * STEP sees a (accumulator), m and ml (the pattern's feature and its logarithm, broadcast), q and ql
+ * (the queries'). JOIN adds a chain to the chains before it.
+ */
+#define SCORE_KERNEL(name, ROWS, STEP, JOIN, LOGS)                                             \
+    UHN_INLINE void F(strip_##name)(const T *const *rows, const T *const *logs,                \
+                                    const T *panel, const T *panel_logs, size_t n_features,    \
+                                    const int nv, T *S) {                                      \
+        const size_t lanes = (size_t)nv * V;                                                   \
+        for (size_t start = 0; start < n_features; start += UHN_CHAIN) {                       \
+            const size_t end = UHN_MIN(start + UHN_CHAIN, n_features);                         \
+            vec acc[ROWS][NV];                                                                 \
+            UHN_UNROLL for (int r = 0; r < ROWS; r++) UHN_UNROLL for (int v = 0; v < nv; v++)  \
+                acc[r][v] = SET1(0);                                                           \
+            for (size_t j = start; j < end; j++) {                                             \
+                vec qs[NV], qls[NV];                                                           \
+                UHN_UNROLL for (int v = 0; v < nv; v++) {                                      \
+                    qs[v] = LOAD(panel + j * lanes + (size_t)v * V);                           \
+                    qls[v] = qs[v];                                                            \
+                    if (LOGS) qls[v] = LOAD(panel_logs + j * lanes + (size_t)v * V);           \
+                }                                                                              \
+                UHN_UNROLL for (int r = 0; r < ROWS; r++) {                                    \
+                    const vec m = SET1(rows[r][j]);                                            \
+                    vec ml UHN_UNUSED = m;                                                     \
+                    if (LOGS) ml = SET1(logs[r][j]);                                           \
+                    UHN_UNROLL for (int v = 0; v < nv; v++) {                                  \
+                        const vec a = acc[r][v], q UHN_UNUSED = qs[v], ql UHN_UNUSED = qls[v]; \
+                        acc[r][v] = STEP;                                                      \
+                    }                                                                          \
+                }                                                                              \
+            }                                                                                  \
+            UHN_UNROLL for (int r = 0; r < ROWS; r++)                                          \
+                UHN_UNROLL for (int v = 0; v < nv; v++) {                                      \
+                T *at = S + (size_t)r * lanes + (size_t)v * V;                                 \
+                const vec a = acc[r][v];                                                       \
+                if (start == 0) STORE(at, a);                                                  \
+                else {                                                                         \
+                    const vec b = LOAD(at);                                                    \
+                    STORE(at, JOIN);                                                           \
+                }                                                                              \
+            }                                                                                  \
+        }                                                                                      \
+    }                                                                                          \
+    static void F(score_##name)(const void *rows_, const void *logs_, size_t stride,           \
+                                size_t n_rows, const void *panel, const void *panel_logs,      \
+                                size_t n_features, size_t lanes, void *S_) {                   \
+        const T *rows = rows_, *logs = logs_;                                                  \
+        for (size_t first = 0; first < n_rows; first += ROWS) {                                \
+            const T *row[ROWS], *log[ROWS];                                                    \
+            for (size_t r = 0; r < ROWS; r++) {                                                \
+                const size_t at = UHN_MIN(first + r, n_rows - 1) * stride;                     \
+                row[r] = rows + at;                                                            \
+                log[r] = LOGS ? logs + at : NULL;                                              \
+            }                                                                                  \
+            T *S = (T *)S_ + first * lanes;                                                    \
+            if (lanes == V) F(strip_##name)(row, log, panel, panel_logs, n_features, 1, S);    \
+            else if (lanes == 2 * V)                                                           \
+                F(strip_##name)(row, log, panel, panel_logs, n_features, 2, S);                \
+            else F(strip_##name)(row, log, panel, panel_logs, n_features, NV, S);              \
+        }                                                                                      \
+    }
+
+/* With halves P = p / 2 and R = r / 2, so that u = P + R: P log p + R log r - u log u. Products are
+ * rounded, so that p = r gives exactly 0. */
+UHN_INLINE vec F(divergence)(vec half_p, vec p_term, vec half_r, vec r_term) {
+    const vec u = half_p + half_r;
+    return (p_term + r_term) - u * F(log)(u);
+}
+
+#define DIFFERENCE (m - q)
+#define STEP_dot FMA(m, q, a)
+#define STEP_sqdiff FMA(DIFFERENCE, DIFFERENCE, a)
+#define STEP_absdiff (a + ABS(DIFFERENCE))
+#define STEP_maxdiff MAXV(a, ABS(DIFFERENCE))
+#define STEP_differ (a + AND(SET1(1), m != q))
+
+SCORE_KERNEL(dot, MR, STEP_dot, b + a, 0)
+SCORE_KERNEL(sqdiff, MR, STEP_sqdiff, b + a, 0)
+SCORE_KERNEL(absdiff, MR, STEP_absdiff, b + a, 0)
+SCORE_KERNEL(maxdiff, MR, STEP_maxdiff, MAXV(b, a), 0)
+SCORE_KERNEL(differ, MR, STEP_differ, b + a, 0)
+/* 0 log 0 = 0: the mask removes the term, whatever the logarithm of the other side is. */
+SCORE_KERNEL(kl, MX, FMA(m, AND(ml - ql, m > SET1(0)), a), b + a, 1)
+SCORE_KERNEL(reverse_kl, MX, FMA(q, AND(ql - ml, q > SET1(0)), a), b + a, 1)
+SCORE_KERNEL(jensen_shannon, MX, a + F(divergence)(m, ml, q, ql), b + a, 1)
+
+/*
+ * Few queries: V patterns at a time are transposed in registers, so that lanes hold patterns and each
+ * lane runs the very chain that the panel kernels run. The memory is read once, front to back.
+ */
+#if V == 2
+#define LOWS_1 0, 2
+#define HIGHS_1 1, 3
+#elif V == 4
+#define LOWS_1 0, 4, 2, 6
+#define HIGHS_1 1, 5, 3, 7
+#define LOWS_2 0, 1, 4, 5
+#define HIGHS_2 2, 3, 6, 7
+#elif V == 8
+#define LOWS_1 0, 8, 2, 10, 4, 12, 6, 14
+#define HIGHS_1 1, 9, 3, 11, 5, 13, 7, 15
+#define LOWS_2 0, 1, 8, 9, 4, 5, 12, 13
+#define HIGHS_2 2, 3, 10, 11, 6, 7, 14, 15
+#define LOWS_4 0, 1, 2, 3, 8, 9, 10, 11
+#define HIGHS_4 4, 5, 6, 7, 12, 13, 14, 15
+#else
+#define LOWS_1 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30
+#define HIGHS_1 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31
+#define LOWS_2 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29
+#define HIGHS_2 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31
+#define LOWS_4 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27
+#define HIGHS_4 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31
+#define LOWS_8 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23
+#define HIGHS_8 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31
+#endif
+
+/* Swaps the halves of 2h x 2h squares off the diagonal; all h = 1, 2, ... together transpose. */
+#define EXCHANGE(h)                                                                            \
+    UHN_UNROLL for (int i = 0; i < V; i++) if (!(i & h)) {                                     \
+        const vec low = m[i], high = m[i + h];                                                 \
+        m[i] = __builtin_shufflevector(low, high, LOWS_##h);                                   \
+        m[i + h] = __builtin_shufflevector(low, high, HIGHS_##h);                              \
+    }
+
+UHN_INLINE void F(transpose)(vec m[V]) {
+    EXCHANGE(1)
+#if V > 2
+    EXCHANGE(2)
+#endif
+#if V > 4
+    EXCHANGE(4)
+#endif
+#if V > 8
+    EXCHANGE(8)
+#endif
+}
+
+#define FEW 4
+
+#define FEW_KERNEL(name, STEP, JOIN)                                                           \
+    UHN_INLINE void F(group_##name)(const T *const *rows, const T *queries, size_t n_features, \
+                                    const int nq, vec *total) {                                \
+        for (size_t start = 0; start < n_features; start += UHN_CHAIN) {                       \
+            const size_t end = UHN_MIN(start + UHN_CHAIN, n_features);                         \
+            vec acc[FEW];                                                                      \
+            UHN_UNROLL for (int i = 0; i < nq; i++) acc[i] = SET1(0);                          \
+            size_t j = start;                                                                  \
+            for (; j + V <= end; j += V) {                                                     \
+                vec block[V];                                                                  \
+                UHN_UNROLL for (int r = 0; r < V; r++) block[r] = LOADU(rows[r] + j);          \
+                F(transpose)(block);                                                           \
+                UHN_UNROLL for (int f = 0; f < V; f++)                                         \
+                    UHN_UNROLL for (int i = 0; i < nq; i++) {                                  \
+                    const vec m = block[f], a = acc[i];                                        \
+                    const vec q = SET1(queries[(size_t)i * n_features + j + (size_t)f]);       \
+                    acc[i] = STEP;                                                             \
+                }                                                                              \
+            }                                                                                  \
+            for (; j < end; j++) {                                                             \
+                vec m;                                                                         \
+                UHN_UNROLL for (int r = 0; r < V; r++) m[r] = rows[r][j];                      \
+                UHN_UNROLL for (int i = 0; i < nq; i++) {                                      \
+                    const vec a = acc[i], q = SET1(queries[(size_t)i * n_features + j]);       \
+                    acc[i] = STEP;                                                             \
+                }                                                                              \
+            }                                                                                  \
+            UHN_UNROLL for (int i = 0; i < nq; i++) {                                          \
+                const vec a = acc[i], b = total[i];                                            \
+                if (start == 0) total[i] = a;                                                  \
+                else total[i] = JOIN;                                                          \
+            }                                                                                  \
+        }                                                                                      \
+    }                                                                                          \
+    static void F(few_##name)(const void *rows_, size_t stride, size_t n_rows,                 \
+                              const void *queries, size_t n_queries, size_t n_features,        \
+                              size_t lanes, void *S_) {                                        \
+        const T *rows = rows_;                                                                 \
+        T *S = S_;                                                                             \
+        for (size_t first = 0; first < n_rows; first += V) {                                   \
+            const T *row[V];                                                                   \
+            for (size_t r = 0; r < V; r++)                                                     \
+                row[r] = rows + UHN_MIN(first + r, n_rows - 1) * stride;                       \
+            vec total[FEW];                                                                    \
+            UHN_UNROLL for (int i = 0; i < FEW; i++) total[i] = SET1(0);                       \
+            switch (n_queries) {                                                               \
+            case 1: F(group_##name)(row, queries, n_features, 1, total); break;                \
+            case 2: F(group_##name)(row, queries, n_features, 2, total); break;                \
+            case 3: F(group_##name)(row, queries, n_features, 3, total); break;                \
+            default: F(group_##name)(row, queries, n_features, 4, total);                      \
+            }                                                                                  \
+            for (size_t r = 0; r < V; r++) {                                                   \
+                T *at = S + (first + r) * lanes;                                               \
+                for (size_t lane = n_queries; lane < lanes; lane++) at[lane] = 0;              \
+                for (size_t i = 0; i < n_queries; i++) at[i] = total[i][r];                    \
+            }                                                                                  \
+        }                                                                                      \
+    }
+
+FEW_KERNEL(dot, STEP_dot, b + a)
+FEW_KERNEL(sqdiff, STEP_sqdiff, b + a)
+FEW_KERNEL(absdiff, STEP_absdiff, b + a)
+FEW_KERNEL(maxdiff, STEP_maxdiff, MAXV(b, a))
+FEW_KERNEL(differ, STEP_differ, b + a)
+
+/* ----------------------------------------------------------------------------------- queries -- */
+
+static void F(pack)(const void *queries_, size_t stride, size_t n_queries, size_t n_features,
+                    size_t lanes, void *panel_) {
+    const T *queries = queries_;
+    T *panel = panel_;
+    for (size_t j = 0; j < n_features; j++) {
+        T *at = panel + j * lanes;
+        for (size_t i = 0; i < n_queries; i++) at[i] = queries[i * stride + j];
+        for (size_t i = n_queries; i < lanes; i++) at[i] = 0;
+    }
+}
+
+static void F(prepare)(const void *row_, double scale, double eps, bool halves,
+                       size_t n_features, void *p_, void *logs_) {
+    const T *row = row_;
+    T *out = p_, *logs = logs_;
+    const vec s = SET1((T)scale), e = SET1((T)eps);
+    const vec t = SET1((T)(1.0 / (1.0 + (double)n_features * eps)));
+    const vec tiny = SET1((T)(sizeof(T) == 4 ? 0x1p-126 : 0x1p-1022));
+    for (size_t j = 0; j < n_features; j += V) {
+        const size_t n = UHN_MIN((size_t)V, n_features - j);
+        T in[V] = {0};
+        memcpy(in, row + j, n * sizeof(T));
+        const vec p = (LOADU(in) * s + e) * t;
+        /* The logarithm takes normal numbers; below them p counts as 0. */
+        const ivec positive = p >= tiny;
+        const vec l = F(log)(MAXV(p, tiny));
+        const vec minus_infinity = SET1((T)-INFINITY);
+        vec kept = AND(p, positive);
+        vec log_p = (vec)(((ivec)l & positive) | ((ivec)minus_infinity & ~positive));
+        if (halves) {
+            kept = kept * SET1((T)0.5);
+            log_p = kept * l;
+        }
+        memcpy(out + j, &kept, n * sizeof(T));
+        memcpy(logs + j, &log_p, n * sizeof(T));
+    }
+}
+
+static void F(divide_row)(const void *row_, double divisor, size_t n_features, void *out_) {
+    const T *row = row_;
+    T *out = out_;
+    for (size_t j = 0; j < n_features; j++)
+        out[j] = divisor == 0 ? 0 : (T)((double)row[j] / divisor);
+}
+
+/* ------------------------------------------------------------------------ scores into weights -- */
+
+/* 2^x for x - reference in [-cutoff, 0], 0 below: 2^(round x - reference) times a polynomial in the
+ * rest, which is exact to subtract. */
+UHN_INLINE vec F(exp2_above)(vec x, vec reference, vec lowest) {
+    const vec whole = ROUND(x), rest = x - whole, k = whole - reference;
+#if IS_FLOAT
+    static const T a[] = {UHN_EXP2_F32_COEFFS};
+    const vec rounder = SET1(0x1.8p23f);
+#else
+    static const T a[] = {UHN_EXP2_F64_COEFFS};
+    const vec rounder = SET1(0x1.8p52);
+#endif
+    const vec p = HORNER(rest, a);
+    /* Adding 1.5 * 2^MANTISSA leaves the whole number k in the low bits. */
+    const ivec exponent = ((ivec)(MAXV(k, lowest) + rounder) + BIAS) << MANTISSA;
+    return AND(p * (vec)exponent, k >= lowest);
+}
+
+static void F(finish)(const uhn_finish *finish, const void *row_scale_, size_t n_rows,
+                      size_t lanes, void *S_) {
+    const T *row_scale = row_scale_;
+    T *S = S_;
+    const size_t n = n_rows * lanes;
+    const vec zero = SET1(0), eps = SET1((T)finish->eps);
+    if (finish->kind == UHN_FINISH_none) return;
+    if (finish->kind == UHN_FINISH_scale) {
+        for (size_t r = 0; r < n_rows; r++) {
+            const vec scale = SET1(row_scale[r]);
+            for (size_t i = 0; i < lanes; i += V) {
+                T *at = S + r * lanes + i;
+                STORE(at, LOAD(at) * scale);
+            }
+        }
+        return;
+    }
+    /* Rounding may take a divergence an ulp below 0. */
+    if (finish->root)
+        for (size_t i = 0; i < n; i += V) {
+            T x[V] __attribute__((aligned(UHN_ALIGNMENT)));
+            STORE(x, LOAD(S + i));
+            for (int v = 0; v < V; v++) x[v] = SQRT(x[v]);
+            STORE(S + i, LOAD(x));
+        }
+    if (finish->kind == UHN_FINISH_negative)
+        for (size_t i = 0; i < n; i += V) STORE(S + i, zero - MAXV(LOAD(S + i), zero));
+    else if (finish->kind == UHN_FINISH_inverse)
+        for (size_t i = 0; i < n; i += V)
+            STORE(S + i, SET1(1) / (MAXV(LOAD(S + i), zero) + eps));
+    else {
+        const vec factor = SET1((T)(-finish->gamma * 1.4426950408889634074));
+        const vec lowest = SET1((T)(1 - BIAS));
+        const bool squared = finish->squared;
+        for (size_t i = 0; i < n; i += V) {
+            const vec d = MAXV(LOAD(S + i), zero);
+            vec x = d * factor;
+            if (!squared) x = d * x;
+            STORE(S + i, F(exp2_above)(x, zero, lowest));
+        }
+    }
+}
+
+static void F(divide)(const void *divisor_, size_t n_rows, size_t lanes, void *S_) {
+    const T *divisor = divisor_;
+    T *S = S_;
+    for (size_t r = 0; r < n_rows; r++)
+        for (size_t i = 0; i < lanes; i += V) {
+            T *at = S + r * lanes + i;
+            STORE(at, LOAD(at) / LOAD(divisor + i));
+        }
+}
+
+static void F(tops)(size_t n_rows, size_t lanes, const void *S_, void *top_) {
+    const T *S = S_;
+    T *top = top_;
+    for (size_t i = 0; i < lanes; i += V) {
+        vec t = SET1((T)-INFINITY);
+        for (size_t r = 0; r < n_rows; r++) t = MAXV(LOAD(S + r * lanes + i), t);
+        STORE(top + i, t);
+    }
+}
+
+static void F(exponents)(double factor_, const void *bias_, size_t n_rows, size_t lanes,
+                         void *S_, void *top_) {
+    const T *bias = bias_;
+    T *S = S_, *top = top_;
+    const vec factor = SET1((T)factor_);
+    for (size_t i = 0; i < lanes; i += V) {
+        vec t = SET1((T)-INFINITY);
+        for (size_t r = 0; r < n_rows; r++) {
+            T *at = S + r * lanes + i;
+            vec x = factor * LOAD(at);
+            if (bias) x = FMA(factor, LOAD(at), SET1(bias[r]));
+            STORE(at, x);
+            t = MAXV(x, t);
+        }
+        STORE(top + i, t);
+    }
+}
+
+static bool F(exponentials)(const void *reference_, int cutoff, size_t n_rows, size_t lanes,
+                            void *S_, void *sum_) {
+    const T *reference = reference_;
+    T *S = S_, *sum = sum_;
+    const vec lowest = SET1((T)-cutoff);
+    ivec any = (ivec)SET1(0);
+    for (size_t i = 0; i < lanes; i += V) {
+        const vec ref = LOAD(reference + i);
+        vec total = SET1(0);
+        for (size_t r = 0; r < n_rows; r++) {
+            T *at = S + r * lanes + i;
+            const vec w = F(exp2_above)(LOAD(at), ref, lowest);
+            STORE(at, w);
+            total += w;
+        }
+        any |= (ivec)total;
+        STORE(sum + i, total);
+    }
+    I found = 0;
+    for (int v = 0; v < V; v++) found |= any[v];
+    return found != 0;
+}
+
+/* --------------------------------------------------------------------------------- projection -- */
+
+/*
+ * PR queries by PV vectors of columns stay in registers while the rows of a tile go by. Columns are
+ * the outer loop, so that a slice of the tile stays in L1 while every query of the panel passes; the
+ * first group of queries fetches the slice after it.
+ */
+UHN_INLINE void F(project_block)(const T *W, size_t lanes, const T *values, size_t stride,
+                                 size_t n_rows, T *out, size_t out_stride, const int pr,
+                                 const int pv, const bool fetch, const T *ahead) {
+    vec acc[PR][PV];
+    UHN_UNROLL for (int i = 0; i < pr; i++) UHN_UNROLL for (int v = 0; v < pv; v++) acc[i][v] =
+        LOAD(out + (size_t)i * out_stride + (size_t)v * V);
+    for (size_t k = 0; k < n_rows; k++) {
+        const T *row = values + k * stride;
+        vec p[PV];
+        UHN_UNROLL for (int v = 0; v < pv; v++) p[v] = LOADU(row + (size_t)v * V);
+        if (fetch) {
+            UHN_UNROLL for (int v = 0; v < pv; v++) {
+                __builtin_prefetch(row + (size_t)(pv + v) * V, 0, 3);
+                if (ahead) __builtin_prefetch(ahead + k * stride + (size_t)v * V, 0, 2);
+            }
+        }
+        UHN_UNROLL for (int i = 0; i < pr; i++) {
+            const vec w = SET1(W[k * lanes + (size_t)i]);
+            UHN_UNROLL for (int v = 0; v < pv; v++) acc[i][v] = FMA(w, p[v], acc[i][v]);
+        }
+    }
+    UHN_UNROLL for (int i = 0; i < pr; i++) UHN_UNROLL for (int v = 0; v < pv; v++)
+        STORE(out + (size_t)i * out_stride + (size_t)v * V, acc[i][v]);
+}
+
+#define PROJECT_SLICE(pv)                                                                      \
+    static void F(project_slice_##pv)(const T *W, size_t lanes, size_t n_lanes,                \
+                                      const T *values, size_t stride, size_t n_rows, T *out,   \
+                                      size_t out_stride, const T *ahead) {                     \
+        size_t i = 0;                                                                          \
+        if (n_lanes >= PR) {                                                                   \
+            F(project_block)                                                                   \
+            (W, lanes, values, stride, n_rows, out, out_stride, PR, pv, true, ahead);          \
+            i = PR;                                                                            \
+        } else if (n_lanes == 1) {                                                             \
+            F(project_block)                                                                   \
+            (W, lanes, values, stride, n_rows, out, out_stride, 1, pv, true, ahead);           \
+            i = 1;                                                                             \
+        }                                                                                      \
+        for (; i + PR <= n_lanes; i += PR)                                                     \
+            F(project_block)                                                                   \
+            (W + i, lanes, values, stride, n_rows, out + i * out_stride, out_stride, PR, pv,   \
+             false, NULL);                                                                     \
+        if (i + 4 <= n_lanes) {                                                                \
+            F(project_block)                                                                   \
+            (W + i, lanes, values, stride, n_rows, out + i * out_stride, out_stride, 4, pv,    \
+             false, NULL);                                                                     \
+            i += 4;                                                                            \
+        }                                                                                      \
+        if (i + 2 <= n_lanes) {                                                                \
+            F(project_block)                                                                   \
+            (W + i, lanes, values, stride, n_rows, out + i * out_stride, out_stride, 2, pv,    \
+             false, NULL);                                                                     \
+            i += 2;                                                                            \
+        }                                                                                      \
+        if (i < n_lanes)                                                                       \
+            F(project_block)                                                                   \
+            (W + i, lanes, values, stride, n_rows, out + i * out_stride, out_stride, 1, pv,    \
+             false, NULL);                                                                     \
+    }
+
+PROJECT_SLICE(1)
+PROJECT_SLICE(2)
+#if PV == 4
+PROJECT_SLICE(4)
+#endif
+
+static void F(project)(const void *W_, size_t lanes, size_t n_lanes, const void *values_,
+                       size_t stride, size_t n_rows, size_t n_columns, void *tail_, void *out_,
+                       size_t out_stride, const void *ahead_) {
+    const T *W = W_, *values = values_, *ahead = ahead_;
+    T *out = out_, *tail = tail_;
+    size_t c = 0;
+#define SLICES(pv)                                                                             \
+    for (; c + (pv)*V <= n_columns; c += (pv)*V)                                               \
+        F(project_slice_##pv)                                                                  \
+        (W, lanes, n_lanes, values + c, stride, n_rows, out + c, out_stride,                   \
+         ahead ? ahead + c : NULL);
+#if PV == 4
+    SLICES(4)
+#endif
+    SLICES(2)
+    SLICES(1)
+#undef SLICES
+    if (c < n_columns) {
+        for (size_t k = 0; k < n_rows; k++) {
+            STORE(tail + k * V, SET1(0));
+            memcpy(tail + k * V, values + k * stride + c, (n_columns - c) * sizeof(T));
+        }
+        F(project_slice_1)(W, lanes, n_lanes, tail, V, n_rows, out + c, out_stride, NULL);
+    }
+}
+
+/* --------------------------------------------------------------------------------- accumulators */
+
+static void F(combine)(void *a_, double fa, const void *b_, double fb, size_t n) {
+    T *a = a_;
+    const T *b = b_;
+    const T x = (T)fa, y = (T)fb;
+    if (y == 0) {
+        if (x != 1)
+            for (size_t i = 0; i < n; i++) a[i] = x == 0 ? 0 : a[i] * x;
+    } else if (x == 0) {
+        for (size_t i = 0; i < n; i++) a[i] = b[i] * y;
+    } else if (x == 1 && y == 1) {
+        for (size_t i = 0; i < n; i++) a[i] += b[i];
+    } else {
+        for (size_t i = 0; i < n; i++) a[i] = a[i] * x + b[i] * y;
+    }
+}
+
+static bool F(conclude)(const void *a_, double factor, double divisor, size_t n, void *out_) {
+    const T *a = a_;
+    T *out = out_;
+    T bad = 0;
+    for (size_t i = 0; i < n; i++) {
+        out[i] = (T)((double)a[i] * factor / divisor) + (T)0;
+        bad += out[i] * 0; /* NaN or infinity makes it NaN */
+    }
+    return bad == 0;
+}
+
+static void F(gather)(double *sums, double weight, const void *row_, size_t n) {
+    const T *row = row_;
+    for (size_t i = 0; i < n; i++) sums[i] += weight * (double)row[i];
+}
+
+static bool F(narrow)(const double *in, size_t n, void *out_) {
+    T *out = out_;
+    T bad = 0;
+    const double tiny = sizeof(T) == 4 ? 0x1p-126 : 0x1p-1022;
+    for (size_t i = 0; i < n; i++) {
+        /* Denormals cost a hundred cycles each wherever they are used. */
+        out[i] = in[i] < tiny && in[i] > -tiny ? 0 : (T)in[i];
+        bad += out[i] * 0;
+    }
+    return bad == 0;
+}
+
+static void F(widen)(const void *in_, size_t n, double *out) {
+    const T *in = in_;
+    for (size_t i = 0; i < n; i++) out[i] = (double)in[i];
+}
+
+/* ---------------------------------------------------------------------------------- statistics */
+
+/* Eight sums side by side whatever the path, so that the order of the additions is one and the same. */
+#define EIGHT_SUMS(term)                                                                       \
+    double s[8] = {0};                                                                         \
+    size_t j = 0;                                                                              \
+    for (; j + 8 <= n; j += 8)                                                                 \
+        for (size_t i = 0; i < 8; i++) {                                                       \
+            const double x = (double)row[j + i] * scale;                                       \
+            s[i] += (term);                                                                    \
+        }                                                                                      \
+    for (size_t i = 0; j < n; j++, i++) {                                                      \
+        const double x = (double)row[j] * scale;                                               \
+        s[i] += (term);                                                                        \
+    }                                                                                          \
+    const double sum = ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
+
+static double F(row_sum)(const void *row_, size_t n) {
+    const T *row = row_;
+    const double scale = 1;
+    EIGHT_SUMS(x)
+    return sum;
+}
+
+static double F(row_norm)(const void *row_, size_t n) {
+    const T *row = row_;
+    /* A power of two keeps the squares of the largest and the smallest doubles in range. */
+    T largest = 0;
+    for (size_t i = 0; i < n; i++) {
+        const T x = row[i] < 0 ? -row[i] : row[i];
+        largest = x > largest ? x : largest;
+    }
+    if (largest == 0) return 0;
+    int exponent;
+    frexp((double)largest, &exponent);
+    exponent = UHN_MAX(UHN_MIN(exponent, 1000), -1000);
+    const double scale = ldexp(1, -exponent);
+    EIGHT_SUMS(x * x)
+    return ldexp(__builtin_sqrt(sum), exponent);
+}
+
+static size_t F(find_bad)(const void *row_, size_t n, bool negative) {
+    const T *row = row_;
+    const T largest = (T)(sizeof(T) == 4 ? 0x1.fffffep127 : 0x1.fffffffffffffp1023);
+    const T lowest = negative ? 0 : -largest;
+    for (size_t j = 0; j < n;) {
+        const size_t end = UHN_MIN(j + 256, n);
+        I good = -1;
+        for (size_t i = j; i < end; i++) good &= -(I)((row[i] >= lowest) & (row[i] <= largest));
+        if (!good)
+            for (size_t i = j; i < end; i++)
+                if (!(row[i] >= lowest && row[i] <= largest)) return i;
+        j = end;
+    }
+    return n;
+}
+
+static double F(distance)(const void *a_, const void *b_, size_t n) {
+    const T *a = a_, *b = b_;
+    double largest = 0;
+    for (size_t i = 0; i < n; i++) {
+        const double d = fabs((double)a[i] - (double)b[i]);
+        if (!(d <= largest)) largest = d;
+    }
+    return largest;
+}
+
+static const uhn_kernels F(table) = {
+    .path = UHN_PATH,
+    .vector = V,
+    .panel_vectors = NV,
+    .few = FEW,
+    .pack = F(pack),
+    .score = {[UHN_SCORE_dot] = F(score_dot),
+              [UHN_SCORE_sqdiff] = F(score_sqdiff),
+              [UHN_SCORE_absdiff] = F(score_absdiff),
+              [UHN_SCORE_maxdiff] = F(score_maxdiff),
+              [UHN_SCORE_differ] = F(score_differ),
+              [UHN_SCORE_kl] = F(score_kl),
+              [UHN_SCORE_reverse_kl] = F(score_reverse_kl),
+              [UHN_SCORE_jensen_shannon] = F(score_jensen_shannon)},
+    .score_few = {[UHN_SCORE_dot] = F(few_dot),
+                  [UHN_SCORE_sqdiff] = F(few_sqdiff),
+                  [UHN_SCORE_absdiff] = F(few_absdiff),
+                  [UHN_SCORE_maxdiff] = F(few_maxdiff),
+                  [UHN_SCORE_differ] = F(few_differ)},
+    .prepare = F(prepare),
+    .divide_row = F(divide_row),
+    .finish = F(finish),
+    .divide = F(divide),
+    .tops = F(tops),
+    .exponents = F(exponents),
+    .exponentials = F(exponentials),
+    .project = F(project),
+    .combine = F(combine),
+    .conclude = F(conclude),
+    .gather = F(gather),
+    .narrow = F(narrow),
+    .widen = F(widen),
+    .row_sum = F(row_sum),
+    .row_norm = F(row_norm),
+    .find_bad = F(find_bad),
+    .distance = F(distance),
+};
+
+#undef HORNER
+#undef vec
+#undef ivec
+#undef LOWS_1
+#undef HIGHS_1
+#undef LOWS_2
+#undef HIGHS_2
+#undef LOWS_4
+#undef HIGHS_4
+#undef LOWS_8
+#undef HIGHS_8
+#undef LOAD
+#undef STORE
+#undef LOADU
+#undef STOREU
+#undef AND
+#undef ABS
+#undef SCORE_KERNEL
+#undef DIFFERENCE
+#undef STEP_dot
+#undef STEP_sqdiff
+#undef STEP_absdiff
+#undef STEP_maxdiff
+#undef STEP_differ
+#undef EXCHANGE
+#undef FEW
+#undef FEW_KERNEL
+#undef PROJECT_SLICE
+#undef EIGHT_SUMS

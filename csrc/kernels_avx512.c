@@ -1,0 +1,69 @@
+/*
+ * kernels_avx512.c - the kernels for x86-64 with AVX-512 F, BW, DQ and VL: parameters, then the bodies.
+ */
+#include "elementary.h"
+#include "kernels.h"
+
+#include <immintrin.h>
+
+#define UHN_PATH "avx512"
+
+#define MR 8
+#define NV 3
+#define MX 4
+#define PR 6
+#define PV 4
+
+#define T float
+#define I int32_t
+#define V 16
+#define IS_FLOAT 1
+#define MANTISSA 23
+#define BIAS 127
+#define F(name) name##_f32
+#define SET1(x) _mm512_set1_ps(x)
+#define FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define MAXV(a, b) _mm512_max_ps(a, b)
+#define ROUND(a) _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
+#define SQRT(x) __builtin_sqrtf(x)
+#include "kernels.inc.h"
+#undef T
+#undef I
+#undef V
+#undef IS_FLOAT
+#undef MANTISSA
+#undef BIAS
+#undef F
+#undef SET1
+#undef FMA
+#undef MAXV
+#undef ROUND
+#undef SQRT
+
+#define T double
+#define I int64_t
+#define V 8
+#define IS_FLOAT 0
+#define MANTISSA 52
+#define BIAS 1023
+#define F(name) name##_f64
+#define SET1(x) _mm512_set1_pd(x)
+#define FMA(a, b, c) _mm512_fmadd_pd(a, b, c)
+#define MAXV(a, b) _mm512_max_pd(a, b)
+#define ROUND(a) _mm512_roundscale_pd(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
+#define SQRT(x) __builtin_sqrt(x)
+#include "kernels.inc.h"
+#undef T
+#undef I
+#undef V
+#undef IS_FLOAT
+#undef MANTISSA
+#undef BIAS
+#undef F
+#undef SET1
+#undef FMA
+#undef MAXV
+#undef ROUND
+#undef SQRT
+
+const uhn_kernels *const uhn_kernels_avx512[2] = {&table_f32, &table_f64};

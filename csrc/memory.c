@@ -1,0 +1,456 @@
+/*
+ * memory.c - the growable list of immutable chunks.
+ */
+#include "memory.h"
+
+enum {
+    BORROW_BYTES = 1 << 16, /* later rows smaller than this are gathered rather than borrowed */
+    MAX_GROWTH = 1 << 26    /* bytes of spare room at most */
+};
+
+/* -------------------------------------------------------------------------------------- chunks -- */
+
+static uhn_chunk *chunk_new(void) {
+    uhn_chunk *chunk = calloc(1, sizeof *chunk);
+    if (!chunk) return NULL;
+    if (pthread_mutex_init(&chunk->lock, NULL) != 0) {
+        free(chunk);
+        return NULL;
+    }
+    atomic_init(&chunk->references, 1);
+    return chunk;
+}
+
+static void chunk_release(uhn_chunk *chunk) {
+    if (!chunk || atomic_fetch_sub(&chunk->references, 1) != 1) return;
+    if (chunk->owned) {
+        if (chunk->values != chunk->patterns) free((void *)chunk->values);
+        free((void *)chunk->patterns);
+    } else if (chunk->release) {
+        chunk->release(chunk->owner);
+    }
+    free(chunk->prior);
+    for (int i = 0; i < UHN_N_STATISTICS; i++) free(chunk->scales[i]);
+    pthread_mutex_destroy(&chunk->lock);
+    free(chunk);
+}
+
+static uhn_status chunk_scales(uhn_chunk *chunk, size_t n_rows, uhn_statistic statistic,
+                               uhn_dtype dtype, size_t n_features) {
+    const uhn_kernels *kernels = uhn_kernels_for(dtype);
+    const size_t size = uhn_dtype_size(dtype);
+    uhn_status status = UHN_OK;
+    pthread_mutex_lock(&chunk->lock);
+    if (!chunk->scales[statistic]) {
+        chunk->scales[statistic] = uhn_alloc(chunk->capacity, 1, size);
+        if (!chunk->scales[statistic]) status = UHN_NO_MEMORY;
+    }
+    for (size_t r = chunk->n_scales[statistic]; status == UHN_OK && r < n_rows; r++) {
+        const double scale = uhn_row_scale(kernels, dtype, statistic,
+                                           chunk->patterns + r * n_features * size, n_features);
+        if (dtype == UHN_FLOAT32) ((float *)chunk->scales[statistic])[r] = (float)scale;
+        else ((double *)chunk->scales[statistic])[r] = scale;
+        chunk->n_scales[statistic] = r + 1;
+    }
+    pthread_mutex_unlock(&chunk->lock);
+    return status;
+}
+
+/* --------------------------------------------------------------------------------------- lists -- */
+
+static uhn_list *list_new(size_t n_spans) {
+    uhn_list *list = calloc(1, sizeof *list + n_spans * sizeof *list->spans);
+    if (list) atomic_init(&list->references, 1);
+    return list;
+}
+
+void uhn_list_release(uhn_list *list) {
+    if (!list || atomic_fetch_sub(&list->references, 1) != 1) return;
+    for (size_t i = 0; i < list->n_spans; i++) chunk_release(list->spans[i].chunk);
+    free(list);
+}
+
+/* A list with one span more, or with n_rows more in the last span if chunk is NULL. */
+static uhn_list *list_extend(const uhn_list *old, uhn_chunk *chunk, size_t n_rows,
+                             bool has_prior) {
+    uhn_list *list = list_new(old->n_spans + (chunk != NULL));
+    if (!list) return NULL;
+    list->n_spans = old->n_spans;
+    for (size_t i = 0; i < old->n_spans; i++) {
+        list->spans[i] = old->spans[i];
+        atomic_fetch_add(&old->spans[i].chunk->references, 1);
+    }
+    if (chunk)
+        list->spans[list->n_spans++] =
+            (uhn_span){.chunk = chunk, .first = old->n_rows, .n_rows = n_rows};
+    else list->spans[list->n_spans - 1].n_rows += n_rows;
+    list->n_rows = old->n_rows + n_rows;
+    list->has_prior = old->has_prior || has_prior;
+    return list;
+}
+
+uhn_list *uhn_memory_list(const uhn_memory *memory) {
+    pthread_mutex_t *lock = (pthread_mutex_t *)&memory->lock;
+    pthread_mutex_lock(lock);
+    uhn_list *list = memory->list;
+    atomic_fetch_add(&list->references, 1);
+    pthread_mutex_unlock(lock);
+    return list;
+}
+
+uhn_list *uhn_list_borrow(const void *patterns, const void *values, size_t n_rows) {
+    uhn_list *list = list_new(1);
+    uhn_chunk *chunk = list ? chunk_new() : NULL;
+    if (!chunk) {
+        free(list);
+        return NULL;
+    }
+    chunk->patterns = patterns;
+    chunk->values = values ? values : patterns;
+    chunk->n_rows = chunk->capacity = n_rows;
+    list->spans[0] = (uhn_span){.chunk = chunk, .n_rows = n_rows};
+    list->n_spans = 1;
+    list->n_rows = n_rows;
+    return list;
+}
+
+uhn_status uhn_list_scales(uhn_list *list, uhn_statistic statistic, uhn_dtype dtype,
+                           size_t n_features) {
+    for (size_t i = 0; i < list->n_spans; i++) {
+        const uhn_span *span = &list->spans[i];
+        const uhn_status status =
+            chunk_scales(span->chunk, span->n_rows, statistic, dtype, n_features);
+        if (status != UHN_OK) return status;
+    }
+    return UHN_OK;
+}
+
+const uhn_span *uhn_list_span(const uhn_list *list, size_t row) {
+    size_t low = 0, high = list->n_spans;
+    while (high - low > 1) {
+        const size_t middle = low + (high - low) / 2;
+        if (list->spans[middle].first <= row) low = middle;
+        else high = middle;
+    }
+    return &list->spans[low];
+}
+
+/* ------------------------------------------------------------------------------------- memories -- */
+
+uhn_status uhn_memory_new(uhn_dtype dtype, size_t n_features, size_t n_values, size_t first_row,
+                          uhn_memory **out) {
+    if (dtype != UHN_FLOAT32 && dtype != UHN_FLOAT64) return UHN_BAD_PARAMETER;
+    if (n_features < 1 || first_row > INT64_MAX / 2) return UHN_BAD_SHAPE;
+    size_t bytes;
+    /* A block of rows, and a row of doubles, must be addressable. */
+    if (!uhn_mul(n_features, 4 * UHN_TILE, 8, &bytes) ||
+        !uhn_mul(n_values, 4 * UHN_TILE, 8, &bytes))
+        return UHN_BAD_SHAPE;
+    uhn_memory *memory = calloc(1, sizeof *memory);
+    uhn_list *list = list_new(0);
+    if (!memory || !list) {
+        free(memory);
+        free(list);
+        return UHN_NO_MEMORY;
+    }
+    memory->dtype = dtype;
+    memory->n_features = n_features;
+    memory->autoassociative = n_values == 0;
+    memory->n_values = n_values ? n_values : n_features;
+    memory->first_row = first_row;
+    memory->list = list;
+    pthread_mutex_init(&memory->lock, NULL);
+    pthread_mutex_init(&memory->store_lock, NULL);
+    *out = memory;
+    return UHN_OK;
+}
+
+uhn_status uhn_memory_copy(const uhn_memory *memory, uhn_memory **out) {
+    uhn_memory *copy;
+    const uhn_status status = uhn_memory_new(memory->dtype, memory->n_features,
+                                             memory->autoassociative ? 0 : memory->n_values,
+                                             memory->first_row, &copy);
+    if (status != UHN_OK) return status;
+    uhn_list_release(copy->list);
+    copy->list = uhn_memory_list(memory);
+    *out = copy;
+    return UHN_OK;
+}
+
+void uhn_memory_free(uhn_memory *memory) {
+    if (!memory) return;
+    uhn_list_release(memory->list);
+    pthread_mutex_destroy(&memory->lock);
+    pthread_mutex_destroy(&memory->store_lock);
+    free(memory);
+}
+
+static uhn_status check_prior(uhn_dtype dtype, const void *prior, size_t n_rows,
+                              uhn_error *error) {
+    for (size_t r = 0; prior && r < n_rows; r++) {
+        const double p = dtype == UHN_FLOAT32 ? (double)((const float *)prior)[r]
+                                              : ((const double *)prior)[r];
+        if (!(p > 0 && isfinite(p)))
+            return uhn_fail(error, UHN_BAD_DATA,
+                            "prior[%zu] is %g; priors must be finite and > 0", r, p);
+    }
+    return UHN_OK;
+}
+
+/* A chunk that borrows the caller's rows; only the priors are copied. */
+static uhn_chunk *borrow(const uhn_memory *memory, const uhn_rows *rows) {
+    const size_t size = uhn_dtype_size(memory->dtype);
+    uhn_chunk *chunk = chunk_new();
+    if (!chunk) return NULL;
+    if (rows->prior) {
+        chunk->prior = uhn_alloc(rows->n_rows, 1, size);
+        if (!chunk->prior) {
+            chunk_release(chunk);
+            return NULL;
+        }
+        memcpy(chunk->prior, rows->prior, rows->n_rows * size);
+    }
+    chunk->patterns = rows->patterns;
+    chunk->values = memory->autoassociative ? rows->patterns : rows->values;
+    chunk->n_rows = chunk->capacity = rows->n_rows;
+    chunk->release = rows->release;
+    chunk->owner = rows->owner;
+    return chunk;
+}
+
+/* An empty chunk of our own with room for `capacity` rows. */
+static uhn_chunk *own(const uhn_memory *memory, size_t capacity, bool prior) {
+    const size_t size = uhn_dtype_size(memory->dtype);
+    uhn_chunk *chunk = chunk_new();
+    if (!chunk) return NULL;
+    chunk->owned = true;
+    chunk->capacity = capacity;
+    chunk->patterns = uhn_alloc(capacity, memory->n_features, size);
+    chunk->values =
+        memory->autoassociative ? chunk->patterns : uhn_alloc(capacity, memory->n_values, size);
+    chunk->prior = prior ? uhn_alloc(capacity, 1, size) : NULL;
+    if (!chunk->patterns || !chunk->values || (prior && !chunk->prior)) {
+        chunk_release(chunk);
+        return NULL;
+    }
+    return chunk;
+}
+
+/* Writes rows behind the last one; the chunk's lock is held or nobody else knows the chunk. */
+static void append(const uhn_memory *memory, uhn_chunk *chunk, const uhn_rows *rows) {
+    const size_t size = uhn_dtype_size(memory->dtype), at = chunk->n_rows;
+    const size_t row = memory->n_features * size, value = memory->n_values * size;
+    memcpy((char *)chunk->patterns + at * row, rows->patterns, rows->n_rows * row);
+    if (!memory->autoassociative)
+        memcpy((char *)chunk->values + at * value, rows->values, rows->n_rows * value);
+    if (chunk->prior) {
+        if (rows->prior) memcpy(chunk->prior + at * size, rows->prior, rows->n_rows * size);
+        else
+            for (size_t r = at; r < at + rows->n_rows; r++) {
+                if (memory->dtype == UHN_FLOAT32) ((float *)chunk->prior)[r] = 1;
+                else ((double *)chunk->prior)[r] = 1;
+            }
+    }
+    chunk->n_rows += rows->n_rows;
+}
+
+/* Puts the rows into the last chunk's spare room and returns the new list; NULL if they do not fit
+ * (then *status is UHN_OK) or memory ran out. */
+static uhn_list *fill_spare(uhn_memory *memory, const uhn_list *old, const uhn_rows *rows,
+                            uhn_status *status) {
+    if (old->n_spans == 0) return NULL;
+    const uhn_span *last = &old->spans[old->n_spans - 1];
+    uhn_chunk *chunk = last->chunk;
+    uhn_list *list = NULL;
+    pthread_mutex_lock(&chunk->lock);
+    /* A copy of this memory may have taken the room. */
+    if (chunk->owned && chunk->n_rows == last->n_rows &&
+        rows->n_rows <= chunk->capacity - chunk->n_rows && (chunk->prior || !rows->prior)) {
+        list = list_extend(old, NULL, rows->n_rows, rows->prior != NULL);
+        if (list) append(memory, chunk, rows);
+        else *status = UHN_NO_MEMORY;
+    }
+    pthread_mutex_unlock(&chunk->lock);
+    return list;
+}
+
+uhn_status uhn_memory_store(uhn_memory *memory, const uhn_rows *rows, uhn_error *error) {
+    const size_t size = uhn_dtype_size(memory->dtype);
+    size_t bytes, value_bytes;
+    if (!rows->patterns && rows->n_rows)
+        return uhn_fail(error, UHN_BAD_SHAPE, "patterns are missing");
+    if (memory->autoassociative ? rows->values != NULL : !rows->values && rows->n_rows)
+        return uhn_fail(error, UHN_BAD_SHAPE,
+                        memory->autoassociative
+                            ? "values were given to an autoassociative memory, whose patterns "
+                              "are its values"
+                            : "values are missing: this memory is heteroassociative");
+    if (!uhn_mul(rows->n_rows, memory->n_features, size, &bytes) ||
+        !uhn_mul(rows->n_rows, memory->n_values, size, &value_bytes) ||
+        rows->n_rows > INT64_MAX / 4 - uhn_memory_n_patterns(memory))
+        return uhn_fail(error, UHN_BAD_SHAPE, "%zu rows are more than can be addressed",
+                        rows->n_rows);
+    if (rows->n_rows == 0) {
+        if (rows->borrow && rows->release) rows->release(rows->owner);
+        return UHN_OK;
+    }
+    uhn_status status = uhn_check_rows(memory->dtype, rows->patterns, rows->n_rows,
+                                       memory->n_features, NULL, "patterns", error);
+    if (status == UHN_OK && !memory->autoassociative)
+        status = uhn_check_rows(memory->dtype, rows->values, rows->n_rows, memory->n_values,
+                                NULL, "values", error);
+    if (status == UHN_OK) status = check_prior(memory->dtype, rows->prior, rows->n_rows, error);
+    if (status != UHN_OK) return status;
+
+    pthread_mutex_lock(&memory->store_lock);
+    const uhn_list *old = memory->list; /* only stores change it */
+    const bool lend = rows->borrow && (old->n_rows == 0 || bytes >= BORROW_BYTES);
+    uhn_list *list = lend ? NULL : fill_spare(memory, old, rows, &status);
+    if (!list && status == UHN_OK) {
+        uhn_chunk *chunk;
+        if (lend) {
+            chunk = borrow(memory, rows);
+        } else {
+            /* Half as much again as there is, so that row after row costs one copy each; the first
+             * rows take what they need. */
+            const size_t spare = UHN_MIN(old->n_rows / 2 + (old->n_rows ? 16 : 0),
+                                         MAX_GROWTH / (memory->n_features * size) + 1);
+            chunk = own(memory, UHN_MAX(rows->n_rows, spare), rows->prior || old->has_prior);
+            if (chunk) append(memory, chunk, rows);
+        }
+        list = chunk ? list_extend(old, chunk, rows->n_rows, rows->prior != NULL) : NULL;
+        if (!list) {
+            if (chunk) chunk->release = NULL; /* nothing was borrowed after all */
+            chunk_release(chunk);
+            status = UHN_NO_MEMORY;
+        }
+    }
+    uhn_list *dropped = NULL;
+    if (list) {
+        pthread_mutex_lock(&memory->lock);
+        dropped = memory->list;
+        memory->list = list;
+        pthread_mutex_unlock(&memory->lock);
+    }
+    pthread_mutex_unlock(&memory->store_lock);
+    uhn_list_release(dropped);
+    if (status != UHN_OK) return uhn_no_memory(error);
+    if (rows->borrow && !lend && rows->release) rows->release(rows->owner);
+    return UHN_OK;
+}
+
+uhn_dtype uhn_memory_dtype(const uhn_memory *memory) { return memory->dtype; }
+size_t uhn_memory_n_features(const uhn_memory *memory) { return memory->n_features; }
+size_t uhn_memory_n_values(const uhn_memory *memory) { return memory->n_values; }
+bool uhn_memory_is_autoassociative(const uhn_memory *memory) { return memory->autoassociative; }
+size_t uhn_memory_first_row(const uhn_memory *memory) { return memory->first_row; }
+
+size_t uhn_memory_n_patterns(const uhn_memory *memory) {
+    uhn_list *list = uhn_memory_list(memory);
+    const size_t n = list->n_rows;
+    uhn_list_release(list);
+    return n;
+}
+
+bool uhn_memory_has_prior(const uhn_memory *memory) {
+    uhn_list *list = uhn_memory_list(memory);
+    const bool has = list->has_prior;
+    uhn_list_release(list);
+    return has;
+}
+
+size_t uhn_memory_bytes(const uhn_memory *memory, size_t *owned) {
+    const size_t size = uhn_dtype_size(memory->dtype);
+    const size_t row =
+        (memory->n_features + (memory->autoassociative ? 0 : memory->n_values)) * size;
+    uhn_list *list = uhn_memory_list(memory);
+    size_t total = 0, ours = 0;
+    for (size_t i = 0; i < list->n_spans; i++) {
+        const uhn_span *span = &list->spans[i];
+        const uhn_chunk *chunk = span->chunk;
+        const size_t prior = chunk->prior ? size : 0;
+        total += span->n_rows * (row + prior);
+        ours += chunk->capacity * (prior + (chunk->owned ? row : 0));
+    }
+    uhn_list_release(list);
+    if (owned) *owned = ours;
+    return total;
+}
+
+uhn_status uhn_memory_read(const uhn_memory *memory, size_t start, size_t n_rows,
+                           void *patterns, void *values, void *prior) {
+    const size_t size = uhn_dtype_size(memory->dtype);
+    const size_t row = memory->n_features * size, value = memory->n_values * size;
+    uhn_list *list = uhn_memory_list(memory);
+    const bool fits = start <= list->n_rows && n_rows <= list->n_rows - start;
+    for (size_t done = 0; fits && done < n_rows;) {
+        const uhn_span *span = uhn_list_span(list, start + done);
+        const size_t at = start + done - span->first;
+        const size_t n = UHN_MIN(span->n_rows - at, n_rows - done);
+        const uhn_chunk *chunk = span->chunk;
+        if (patterns)
+            memcpy((char *)patterns + done * row, chunk->patterns + at * row, n * row);
+        if (values)
+            memcpy((char *)values + done * value, chunk->values + at * value, n * value);
+        for (size_t r = 0; prior && r < n; r++) {
+            char *to = (char *)prior + (done + r) * size;
+            const float one = 1;
+            const double one_double = 1;
+            if (chunk->prior) memcpy(to, chunk->prior + (at + r) * size, size);
+            else if (memory->dtype == UHN_FLOAT32) memcpy(to, &one, size);
+            else memcpy(to, &one_double, size);
+        }
+        done += n;
+    }
+    uhn_list_release(list);
+    return fits ? UHN_OK : UHN_BAD_SHAPE;
+}
+
+const void *uhn_memory_view(const uhn_memory *memory, size_t start, size_t n_rows) {
+    const void *view = NULL;
+    uhn_list *list = uhn_memory_list(memory);
+    if (start < list->n_rows && n_rows <= list->n_rows - start) {
+        const uhn_span *span = uhn_list_span(list, start);
+        if (start + n_rows <= span->first + span->n_rows)
+            view = span->chunk->patterns +
+                   (start - span->first) * memory->n_features * uhn_dtype_size(memory->dtype);
+    }
+    uhn_list_release(list);
+    return view;
+}
+
+static double element(uhn_dtype dtype, const void *row, size_t i) {
+    return dtype == UHN_FLOAT32 ? (double)((const float *)row)[i] : ((const double *)row)[i];
+}
+
+uhn_status uhn_check_rows(uhn_dtype dtype, const void *rows, size_t n_rows, size_t n_columns,
+                          const uhn_equation *equation, const char *what, uhn_error *error) {
+    const uhn_kernels *kernels = uhn_kernels_for(dtype);
+    const size_t stride = n_columns * uhn_dtype_size(dtype);
+    const uhn_row_info *info = equation ? uhn_similarity_info(equation->similarity) : NULL;
+    const bool negative = info && info->non_negative;
+    /* A distribution needs something to divide by; a dot product of nothing is 0. */
+    const bool sums = negative && info->is_distance && equation->eps == 0;
+    for (size_t r = 0; r < n_rows; r++) {
+        const char *row = (const char *)rows + r * stride;
+        const size_t j = kernels->find_bad(row, n_columns, negative);
+        if (j < n_columns) {
+            const double x = element(dtype, row, j);
+            if (isfinite(x))
+                return uhn_fail(
+                    error, UHN_BAD_DATA,
+                    "%s[%zu, %zu] is %g; similarity '%s' is defined for values >= 0", what, r,
+                    j, x, info->name);
+            return uhn_fail(error, UHN_BAD_DATA,
+                            "%s[%zu, %zu] is %s; replace or remove values that are not finite",
+                            what, r, j, isnan(x) ? "NaN" : "infinite");
+        }
+        if (sums && kernels->row_sum(row, n_columns) == 0)
+            return uhn_fail(
+                error, UHN_BAD_DATA,
+                "%s[%zu] sums to 0, and similarity '%s' compares rows divided by their "
+                "sums; remove the row or pass eps > 0",
+                what, r, info->name);
+    }
+    return UHN_OK;
+}

@@ -1,0 +1,69 @@
+/*
+ * memory.h - chunks of patterns and values behind one pointer (layer 3).
+ *
+ * May include: similarity.h, cpu.h.
+ *
+ * A memory points at an immutable list of spans; a span is the first rows of a chunk. Storing makes a
+ * new list and swaps the pointer, so that a reader who holds the old one is never disturbed. Rows of
+ * a chunk never change or move; small stores fill the spare room of the last chunk, which no list
+ * published so far can see.
+ */
+#ifndef UHN_MEMORY_H
+#define UHN_MEMORY_H
+
+#include "cpu.h"
+#include "similarity.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+typedef struct uhn_chunk {
+    atomic_size_t references;
+    const char *patterns, *values; /* the same if autoassociative */
+    char *prior;                   /* NULL: all 1 */
+    size_t n_rows, capacity;       /* n_rows grows under the lock, in owned chunks alone */
+    bool owned;
+    void (*release)(void *owner);
+    void *owner;
+    pthread_mutex_t lock;
+    char *scales[UHN_N_STATISTICS]; /* row statistics, made when first asked for */
+    size_t n_scales[UHN_N_STATISTICS];
+} uhn_chunk;
+
+typedef struct uhn_span {
+    uhn_chunk *chunk;
+    size_t first, n_rows; /* rows before this span in the list, rows of it */
+} uhn_span;
+
+typedef struct uhn_list {
+    atomic_size_t references;
+    size_t n_spans, n_rows;
+    bool has_prior;
+    uhn_span spans[];
+} uhn_list;
+
+struct uhn_memory {
+    uhn_dtype dtype;
+    size_t n_features, n_values;
+    bool autoassociative;
+    size_t first_row;
+    pthread_mutex_t lock;       /* of `list`, held for the swap of a pointer */
+    pthread_mutex_t store_lock; /* puts stores in order */
+    uhn_list *list;
+};
+
+/* The rows as they are now, to be given back with uhn_list_release. */
+uhn_list *uhn_memory_list(const uhn_memory *memory);
+void uhn_list_release(uhn_list *list);
+
+/* A list of one borrowed chunk, for patterns that no memory holds; NULL if out of memory. */
+uhn_list *uhn_list_borrow(const void *patterns, const void *values, size_t n_rows);
+
+/* Makes the statistic of every row of the list. */
+uhn_status uhn_list_scales(uhn_list *list, uhn_statistic statistic, uhn_dtype dtype,
+                           size_t n_features);
+
+/* The span that holds a row. */
+const uhn_span *uhn_list_span(const uhn_list *list, size_t row);
+
+#endif

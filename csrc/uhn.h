@@ -1,0 +1,344 @@
+/*
+ * uhn.h - universal Hopfield networks: associative memories as one equation.
+ *
+ *     z = P . sep(sim(M, q))
+ *
+ * M holds one pattern a row, P one value a row (P = M when a memory completes its own patterns). A
+ * similarity turns a query into one score a pattern, a separation turns the scores into weights,
+ * the projection adds the values up under those weights. This header is the whole public face of
+ * the C core; it needs no Python and no other header of this directory.
+ *
+ *     uhn_memory *memory;
+ *     uhn_equation equation = uhn_equation_default();            // dot product, softmax, beta = 1
+ *     uhn_rows rows = {.patterns = patterns, .n_rows = 1000};
+ *     uhn_memory_new(UHN_FLOAT32, 784, 0, &memory);
+ *     uhn_memory_store(memory, &rows, NULL);
+ *     uhn_retrieve(memory, &equation, queries, 32, NULL, out, NULL, NULL);
+ *     uhn_memory_free(memory);
+ *
+ * Matrices are row-major without gaps: patterns (n_patterns x n_features), values (n_patterns x
+ * n_values), queries (n_queries x n_features). Elements are float or double, as the memory's dtype
+ * says, and everything a call reads or writes has that one type.
+ *
+ * Same bits. The answer to a query has the same bits whatever else is in the call, for any number
+ * of threads, for any history of stores, and on any CPU path. `retrieve.c` says how.
+ *
+ * Threads. A memory may be read from any number of threads while one thread stores: a reader sees
+ * the rows as they were when its call began. Two stores into one memory are put in order by a lock.
+ * Partials are immutable. Nothing else is shared.
+ *
+ * Errors. A call returns UHN_OK or a negative status and then has changed nothing; where the last
+ * parameter is a `uhn_error *` (may be NULL) it also receives a sentence that names the argument.
+ */
+#ifndef UHN_H
+#define UHN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define UHN_VERSION "0.1.0"
+
+/* ------------------------------------------------------------------------------------ status -- */
+
+typedef enum uhn_status {
+    UHN_OK = 0,
+    UHN_NO_MEMORY = -1,     /* an allocation failed */
+    UHN_BAD_SHAPE = -2,     /* sizes that do not fit one another, or overflow */
+    UHN_BAD_PARAMETER = -3, /* a number outside its bounds */
+    UHN_BAD_NAME = -4,      /* no such row in a table */
+    UHN_BAD_DATA = -5,      /* NaN, infinity, or values outside a similarity's domain */
+    UHN_EMPTY = -6,         /* nothing stored, or no pattern can answer (every score is -inf) */
+    UHN_MISMATCH = -7,      /* partials of different equations, or whose rows overlap */
+    UHN_OVERFLOW = -8,      /* the result does not fit the type */
+    UHN_CALLBACK = -9,      /* the caller's own similarity or separation failed */
+    UHN_STOPPED = -10       /* the stop callback asked to stop */
+} uhn_status;
+
+/* A few words for a status, in English, without a full stop; never NULL. */
+const char *uhn_status_string(uhn_status status);
+
+typedef struct uhn_error {
+    uhn_status status;
+    char message[400]; /* a sentence that names the argument and the fix; "" if there is none */
+} uhn_error;
+
+/* ------------------------------------------------------------------------------------ tables -- */
+
+typedef enum uhn_dtype { UHN_FLOAT32 = 0, UHN_FLOAT64 = 1 } uhn_dtype;
+
+/* Rows of similarity.def, in its order. Larger is more similar: a distance d enters as -d. */
+typedef enum uhn_similarity {
+#define UHN_SIMILARITY(name, ...) UHN_SIM_##name,
+#include "similarity.def"
+#undef UHN_SIMILARITY
+    UHN_N_SIMILARITIES,
+    UHN_SIM_custom /* the caller's own: `score` of the equation */
+} uhn_similarity;
+
+/* How a distance d becomes a similarity. */
+typedef enum uhn_transform {
+    UHN_NEGATIVE = 0, /* -d */
+    UHN_INVERSE, /* 1 / (d + eps); +inf where d + eps is 0, which stands for "an exact match" */
+    UHN_RBF,     /* exp(-gamma d^2); for sqeuclidean, a square already, exp(-gamma d) */
+    UHN_N_TRANSFORMS
+} uhn_transform;
+
+/* Rows of separation.def, in its order. */
+typedef enum uhn_separation {
+#define UHN_SEPARATION(name, ...) UHN_SEP_##name,
+#include "separation.def"
+#undef UHN_SEPARATION
+    UHN_N_SEPARATIONS,
+    UHN_SEP_custom /* the caller's own: `weigh` of the equation */
+} uhn_separation;
+
+typedef enum uhn_normalize {
+    UHN_NORMALIZE_NONE = 0, /* the weights as they are */
+    UHN_NORMALIZE_SUM,      /* divided by the sum of their magnitudes */
+    UHN_N_NORMALIZES
+} uhn_normalize;
+
+/* What a table says about one row. All strings are static. `parameters` is a comma-separated list
+ * of the fields of uhn_equation that the row reads ("" for none). */
+typedef struct uhn_row_info {
+    const char *name;
+    const char *doc;
+    const char *parameters;
+    bool is_distance;  /* similarities: may be transformed */
+    bool non_negative; /* similarities: defined for non-negative data only */
+    bool is_simplex; /* separations: the weights are non-negative and sum to 1 by definition */
+    bool has_normalize; /* separations: `normalize` may be UHN_NORMALIZE_SUM */
+    bool has_prior;     /* separations: prior weights are defined */
+} uhn_row_info;
+
+/* NULL if `row` is out of range. */
+const uhn_row_info *uhn_similarity_info(uhn_similarity row);
+const uhn_row_info *uhn_separation_info(uhn_separation row);
+
+/* ---------------------------------------------------------------------------------- equation -- */
+
+/* The caller's own similarity: fills scores (n_queries x n_rows) for n_rows consecutive patterns,
+ * the first of which has number `first_row`. Returns 0, or anything else to give up. Called on the
+ * thread that made the call, for tiles of at most 128 patterns. */
+typedef int (*uhn_score_fn)(void *context, size_t first_row, const void *patterns,
+                            size_t n_rows, const void *queries, size_t n_queries, void *scores);
+
+/* The caller's own separation: turns scores (n_queries x n_rows) into weights in place, row by row
+ * of patterns: the weight of a pattern may depend on its own score alone. Returns 0 or gives up. */
+typedef int (*uhn_weigh_fn)(void *context, size_t first_row, size_t n_rows, size_t n_queries,
+                            void *scores);
+
+/* One row of each table with its parameters. Start from uhn_equation_default(). */
+typedef struct uhn_equation {
+    uhn_similarity similarity;
+    uhn_transform transform; /* distances only */
+    double eps;   /* UHN_INVERSE: >= 0, added to d. kl and its kin: >= 0, added to both
+                                  distributions before they are normalised again */
+    double gamma; /* UHN_RBF: > 0, finite */
+    uhn_separation separation;
+    uhn_normalize normalize;
+    bool normalize_scores; /* divide the scores by their sum over all patterns first */
+    double beta;           /* inverse temperature, finite, >= 0: multiplies the score */
+    double degree;         /* of (rectified) polynomials: > 0, finite */
+    double theta;          /* threshold: weight 1 where score >= theta */
+    double alpha;          /* entmax: >= 1; 1 is softmax, 2 sparsemax */
+    size_t k;              /* top-k: >= 1; more than there are patterns means all of them */
+    uhn_score_fn score;    /* UHN_SIM_custom */
+    void *score_context;
+    uhn_weigh_fn weigh; /* UHN_SEP_custom */
+    void *weigh_context;
+} uhn_equation;
+
+/* dot, softmax, beta 1, degree 2, theta 0, alpha 1.5, k 1, eps 0, gamma 1, nothing normalised. */
+uhn_equation uhn_equation_default(void);
+
+/* UHN_OK if every parameter is inside its bounds. */
+uhn_status uhn_equation_check(const uhn_equation *equation, uhn_error *error);
+
+/* ------------------------------------------------------------------------------------ memory -- */
+
+typedef struct uhn_memory uhn_memory;
+
+/* Rows to store. With `borrow` the rows are used where they lie: they must stay readable and
+ * unchanged until `release(owner)` is called (once, from any thread; may be NULL), which may be before
+ * the store returns: a few rows added to many are copied rather than borrowed. Without `borrow` they
+ * are copied before the call returns, and `release` is not called. */
+typedef struct uhn_rows {
+    const void *patterns; /* n_rows x n_features */
+    const void *values;   /* n_rows x n_values; NULL for an autoassociative memory */
+    const void
+        *prior; /* n_rows weights, each finite and > 0, always copied; NULL means all 1 */
+    size_t n_rows;
+    bool borrow;
+    void (*release)(void *owner);
+    void *owner;
+} uhn_rows;
+
+/* An empty memory. n_features >= 1; n_values = 0 makes it autoassociative (the patterns are the
+ * values). `first_row` is the number of its first pattern: 0 unless the memory is a shard. */
+uhn_status uhn_memory_new(uhn_dtype dtype, size_t n_features, size_t n_values, size_t first_row,
+                          uhn_memory **out);
+
+/* Another memory with the same rows, sharing them; later stores into either are its own. */
+uhn_status uhn_memory_copy(const uhn_memory *memory, uhn_memory **out);
+
+/* Frees the memory; rows borrowed by no other copy are released. NULL is allowed. No other call on
+ * this handle may be running. */
+void uhn_memory_free(uhn_memory *memory);
+
+/* Appends rows. UHN_BAD_DATA names the first NaN or infinity, or a prior that is not > 0. On any
+ * error nothing was stored and nothing borrowed (`release` is not called). */
+uhn_status uhn_memory_store(uhn_memory *memory, const uhn_rows *rows, uhn_error *error);
+
+uhn_dtype uhn_memory_dtype(const uhn_memory *memory);
+size_t uhn_memory_n_patterns(const uhn_memory *memory);
+size_t uhn_memory_n_features(const uhn_memory *memory);
+size_t uhn_memory_n_values(const uhn_memory *memory); /* n_features if autoassociative */
+bool uhn_memory_is_autoassociative(const uhn_memory *memory);
+bool uhn_memory_has_prior(const uhn_memory *memory);
+size_t uhn_memory_first_row(const uhn_memory *memory);
+/* Bytes of patterns, values and priors together, and how many of them this library allocated. */
+size_t uhn_memory_bytes(const uhn_memory *memory, size_t *owned);
+
+/* Copies rows [start, start + n_rows), counted from 0 whatever first_row is, into the buffers that
+ * are not NULL. UHN_BAD_SHAPE if the range leaves the memory. */
+uhn_status uhn_memory_read(const uhn_memory *memory, size_t start, size_t n_rows,
+                           void *patterns, void *values, void *prior);
+
+/* Where patterns [start, start + n_rows) lie if they lie together, else NULL. Valid while the
+ * memory (or a copy of it) lives. */
+const void *uhn_memory_view(const uhn_memory *memory, size_t start, size_t n_rows);
+
+/* UHN_OK if rows (n_rows x n_columns) are finite and inside the domain of the equation's
+ * similarity. The message calls them `what` ("patterns", "queries") and names row and column. */
+uhn_status uhn_check_rows(uhn_dtype dtype, const void *rows, size_t n_rows, size_t n_columns,
+                          const uhn_equation *equation, const char *what, uhn_error *error);
+
+/* ----------------------------------------------------------------------------------- running -- */
+
+/* How a call runs; NULL means the default everywhere. `stop(stop_context)` is polled between blocks
+ * by the thread that made the call; a non-zero answer ends the call with UHN_STOPPED. */
+typedef struct uhn_run {
+    int n_threads; /* 0: uhn_num_threads() */
+    int (*stop)(void *context);
+    void *stop_context;
+} uhn_run;
+
+/* Threads a call may use. It starts as UHN_NUM_THREADS if that is a positive number, else the number
+ * of CPUs this process may run on. Setting it affects later calls; n < 1 is UHN_BAD_PARAMETER. */
+int uhn_num_threads(void);
+uhn_status uhn_set_num_threads(int n);
+
+/* The CPU path in use ("generic", "avx2", "avx512", "neon"), chosen at the first call of anything;
+ * the environment variable UHN_CPU overrides, and an unknown or unsupported name there ends the
+ * process with a message. `available` is a comma-separated list. */
+const char *uhn_cpu_path(void);
+const char *uhn_cpu_available(void);
+
+/* --------------------------------------------------------------------------------- retrieval -- */
+
+/* z = P . sep(sim(M, q)) for every query: out is (n_queries x n_values). `answered` (n_queries
+ * bytes, may be NULL) is 0 where no pattern had any weight and the row of out is zeros (threshold
+ * alone), else 1. Scratch is bounded by the block sizes, not by n_patterns, except for sparsemax
+ * and entmax, which keep the scores that may still matter. */
+uhn_status uhn_retrieve(const uhn_memory *memory, const uhn_equation *equation,
+                        const void *queries, size_t n_queries, const uhn_run *run, void *out,
+                        uint8_t *answered, uhn_error *error);
+
+typedef enum uhn_stop_reason {
+    UHN_FIXED_POINT = 0, /* the last step changed no component by more than tol */
+    UHN_TWO_CYCLE = 1,   /* the state is, bit for bit, the one two steps ago */
+    UHN_STEP_LIMIT = 2,
+    UHN_NONE_ACTIVE = 3 /* no pattern answered */
+} uhn_stop_reason;
+
+/* Iterates q := retrieve(q), each query on its own, until it rests or n_steps are done (>= 0). With
+ * tol < 0 nothing stops early: exactly n_steps. states (n_queries x n_features), and, where not
+ * NULL, per query: steps done, why it stopped (uhn_stop_reason), largest change of a component in
+ * the last step (as double). n_values must equal n_features when n_steps > 1. */
+uhn_status uhn_recall(const uhn_memory *memory, const uhn_equation *equation,
+                      const void *queries, size_t n_queries, size_t n_steps, double tol,
+                      const uhn_run *run, void *states, int64_t *steps, uint8_t *reasons,
+                      double *changes, uhn_error *error);
+
+/* sim(M, q): out is (n_queries x n_patterns). */
+uhn_status uhn_scores(const uhn_memory *memory, const uhn_equation *equation,
+                      const void *queries, size_t n_queries, const uhn_run *run, void *out,
+                      uhn_error *error);
+
+/* sep(sim(M, q)): out is (n_queries x n_patterns). */
+uhn_status uhn_weights(const uhn_memory *memory, const uhn_equation *equation,
+                       const void *queries, size_t n_queries, const uhn_run *run, void *out,
+                       uhn_error *error);
+
+/* The k most similar patterns (1 <= k <= n_patterns), best first, ties to the lowest index, counted
+ * from 0 whatever first_row is: indices and scores are (n_queries x k). */
+uhn_status uhn_nearest(const uhn_memory *memory, const uhn_equation *equation,
+                       const void *queries, size_t n_queries, size_t k, const uhn_run *run,
+                       int64_t *indices, void *scores, uhn_error *error);
+
+/* sep(scores) for given scores (n_queries x n_patterns); the similarity is not looked at. */
+uhn_status uhn_separate(uhn_dtype dtype, const uhn_equation *equation, const void *scores,
+                        size_t n_queries, size_t n_patterns, const uhn_run *run, void *out,
+                        uhn_error *error);
+
+/* One head of attention: out (n_queries x n_values) = sep(queries . keys^T) . values. `mask`, if not
+ * NULL, is (n_queries x n_keys) bytes, `mask_stride` bytes from one query's row to the next (0 shares
+ * one row); a key whose byte is 0 has no weight. A query that may attend to nothing gets zeros. */
+typedef struct uhn_head {
+    const void *queries, *keys, *values;
+    const uint8_t *mask;
+    size_t mask_stride;
+    void *out;
+} uhn_head;
+
+/* Attention for n_heads heads of one shape. The equation's similarity must be a built-in one; its
+ * separation one that sums weights or softmax. */
+uhn_status uhn_attention(uhn_dtype dtype, const uhn_equation *equation, const uhn_head *heads,
+                         size_t n_heads, size_t n_queries, size_t n_keys, size_t n_features,
+                         size_t n_values, const uhn_run *run, uhn_error *error);
+
+/* ---------------------------------------------------------------------------------- partials -- */
+
+/* What queries have retrieved so far from some of the patterns. Merging is associative; the order
+ * and the places of the cuts do not change a bit of the finished answer. */
+typedef struct uhn_partial uhn_partial;
+
+/* The partial of rows [start, stop), counted from 0 whatever first_row is. Equations with
+ * normalize_scores are refused: their first pass needs every shard's scores. */
+uhn_status uhn_partial_new(const uhn_memory *memory, const uhn_equation *equation,
+                           const void *queries, size_t n_queries, size_t start, size_t stop,
+                           const uhn_run *run, uhn_partial **out, uhn_error *error);
+
+/* One partial of them all (n_parts >= 1). UHN_MISMATCH if they are not of the same queries' count,
+ * sizes and equation, or if two of them hold the same row. Parts are left as they are. */
+uhn_status uhn_partial_merge(const uhn_partial *const *parts, size_t n_parts, uhn_partial **out,
+                             uhn_error *error);
+
+/* As uhn_retrieve: out (n_queries x n_values), answered (n_queries) or NULL. */
+uhn_status uhn_partial_finish(const uhn_partial *partial, void *out, uint8_t *answered,
+                              uhn_error *error);
+void uhn_partial_free(uhn_partial *partial); /* NULL is allowed */
+
+uhn_dtype uhn_partial_dtype(const uhn_partial *partial);
+size_t uhn_partial_n_queries(const uhn_partial *partial);
+size_t uhn_partial_n_values(const uhn_partial *partial);
+size_t uhn_partial_n_patterns(const uhn_partial *partial); /* rows it holds */
+
+/* Wire form: a flat buffer for files, pipes and pickles, of this machine's byte order. Reading
+ * checks every size; the callbacks of a custom equation are not carried (merge works, as it needs
+ * the weights alone). */
+size_t uhn_partial_wire_size(const uhn_partial *partial);
+void uhn_partial_write(const uhn_partial *partial, void *buffer);
+uhn_status uhn_partial_read(const void *buffer, size_t n_bytes, uhn_partial **out,
+                            uhn_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
