@@ -239,7 +239,6 @@ static void plan(uhn_pass *pass, int n_threads) {
 
     pass->range_blocks = 1;
     while (pass->range_blocks < n_blocks) pass->range_blocks *= 2;
-    pass->range_blocks *= 2; /* an unaligned start may need one more */
     pass->n_ranges = 1;
     if (n_threads > 1) {
         const size_t wanted = (size_t)n_threads * TASKS_A_THREAD;
@@ -800,12 +799,15 @@ static uhn_status walk_task(void *context, size_t task, int worker, uhn_loop *lo
         status = scratch_new(pass, s);
         if (status != UHN_OK) return walk_fail(w, status);
     }
-    /* Ranges are counted from the start of the range that holds the first row. */
+    /* Ranges are counted from the one that holds the first row; a single one holds them all. */
     const size_t rows = pass->range_blocks * UHN_BLOCK;
-    const size_t low = problem->first_row + problem->start,
-                 high = problem->first_row + problem->stop;
-    const size_t start = UHN_MAX((low / rows + range) * rows, low);
-    const size_t stop = UHN_MIN((low / rows + range + 1) * rows, high);
+    const size_t low = problem->first_row + problem->start;
+    const size_t high = problem->first_row + problem->stop;
+    size_t start = low, stop = high;
+    if (pass->n_ranges > 1) {
+        start = UHN_MAX((low / rows + range) * rows, low);
+        stop = UHN_MIN((low / rows + range + 1) * rows, high);
+    }
     uhn_candidates *lists = NULL;
     if (start < stop) {
         load_queries(pass, problem, first, n, s);
