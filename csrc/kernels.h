@@ -66,11 +66,12 @@ typedef struct uhn_kernels {
     void (*pack)(const void *queries, size_t stride, size_t n_queries, size_t n_features,
                  size_t lanes, void *panel);
 
-    /* Raw scores of n_rows patterns against one panel: S[row * lanes + lane]. `logs` are what
+    /* Raw scores of n_rows patterns against one panel: S[row * lanes + lane]. With `fetch` rows are
+     * called into cache ahead of their use. `logs` are what
      * `prepare` left for the rows, panel_logs what it left for the queries (kl and its kin alone). */
     void (*score[UHN_N_SCORE_KERNELS])(const void *rows, const void *logs, size_t stride,
                                        size_t n_rows, const void *panel, const void *panel_logs,
-                                       size_t n_features, size_t lanes, void *S);
+                                       size_t n_features, size_t lanes, bool fetch, void *S);
 
     /* The same numbers, bit for bit, for at most `few` queries as they lie (row-major, no gaps):
      * lanes hold patterns. NULL where a kernel has no such form. */

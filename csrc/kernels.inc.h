@@ -8,6 +8,7 @@
  *     F(name)     the name of a function of this path and dtype
  *     SET1(x)     a vector of copies
  *     FMA(a,b,c)  a * b + c, rounded once
+ *     MINUS(a,b)  a - b, by whichever unit is idle beside additions
  *     MAXV(a,b)   the larger, b where either is NaN
  *     ROUND(a)    to the nearest integer, ties to even
  *     MANTISSA    bits of the stored fraction (23 or 52)
@@ -32,6 +33,7 @@ typedef struct {
 
 #define vec F(vec)
 #define ivec F(ivec)
+#define LINE (UHN_ALIGNMENT / sizeof(T))
 #define LOAD(p) (*(const vec *)(p))
 #define STORE(p, x) (*(vec *)(p) = (x))
 #define LOADU(p) (((const F(loose) *)(p))->v)
@@ -75,7 +77,8 @@ UHN_INLINE vec F(log)(vec x) {
 /*
  * One strip is MR patterns against one panel. The accumulators of a chain live in registers; when a
  * chain of UHN_CHAIN features ends they are added to S, in order. A strip at the end of a tile reads
- * its last row several times instead of running past it, and S has room for what that writes.
+ * its last row several times instead of running past it, and S has room for what that writes. The
+ * first panel to meet a tile fetches the next strip meanwhile.
  *
  * STEP sees a (accumulator), m and ml (the pattern's feature and its logarithm, broadcast), q and ql
  * (the queries'). JOIN adds a chain to the chains before it.
@@ -83,7 +86,7 @@ UHN_INLINE vec F(log)(vec x) {
 #define SCORE_KERNEL(name, ROWS, STEP, JOIN, LOGS)                                             \
     UHN_INLINE void F(strip_##name)(const T *const *rows, const T *const *logs,                \
                                     const T *panel, const T *panel_logs, size_t n_features,    \
-                                    const int nv, T *S) {                                      \
+                                    const int nv, size_t ahead, T *S) {                        \
         const size_t lanes = (size_t)nv * V;                                                   \
         for (size_t start = 0; start < n_features; start += UHN_CHAIN) {                       \
             const size_t end = UHN_MIN(start + UHN_CHAIN, n_features);                         \
@@ -97,6 +100,9 @@ UHN_INLINE vec F(log)(vec x) {
                     qls[v] = qs[v];                                                            \
                     if (LOGS) qls[v] = LOAD(panel_logs + j * lanes + (size_t)v * V);           \
                 }                                                                              \
+                if (ahead && j % LINE == 0)                                                    \
+                    UHN_UNROLL for (int r = 0; r < ROWS; r++)                                  \
+                        __builtin_prefetch(rows[r] + j + ahead, 0, 2);                         \
                 UHN_UNROLL for (int r = 0; r < ROWS; r++) {                                    \
                     const vec m = SET1(rows[r][j]);                                            \
                     vec ml UHN_UNUSED = m;                                                     \
@@ -121,7 +127,7 @@ UHN_INLINE vec F(log)(vec x) {
     }                                                                                          \
     static void F(score_##name)(const void *rows_, const void *logs_, size_t stride,           \
                                 size_t n_rows, const void *panel, const void *panel_logs,      \
-                                size_t n_features, size_t lanes, void *S_) {                   \
+                                size_t n_features, size_t lanes, bool fetch, void *S_) {       \
         const T *rows = rows_, *logs = logs_;                                                  \
         for (size_t first = 0; first < n_rows; first += ROWS) {                                \
             const T *row[ROWS], *log[ROWS];                                                    \
@@ -131,10 +137,12 @@ UHN_INLINE vec F(log)(vec x) {
                 log[r] = LOGS ? logs + at : NULL;                                              \
             }                                                                                  \
             T *S = (T *)S_ + first * lanes;                                                    \
-            if (lanes == V) F(strip_##name)(row, log, panel, panel_logs, n_features, 1, S);    \
+            const size_t ahead = fetch ? ROWS * stride : 0;                                    \
+            if (lanes == V)                                                                    \
+                F(strip_##name)(row, log, panel, panel_logs, n_features, 1, ahead, S);         \
             else if (lanes == 2 * V)                                                           \
-                F(strip_##name)(row, log, panel, panel_logs, n_features, 2, S);                \
-            else F(strip_##name)(row, log, panel, panel_logs, n_features, NV, S);              \
+                F(strip_##name)(row, log, panel, panel_logs, n_features, 2, ahead, S);         \
+            else F(strip_##name)(row, log, panel, panel_logs, n_features, NV, ahead, S);       \
         }                                                                                      \
     }
 
@@ -148,8 +156,8 @@ UHN_INLINE vec F(divergence)(vec half_p, vec p_term, vec half_r, vec r_term) {
 #define DIFFERENCE (m - q)
 #define STEP_dot FMA(m, q, a)
 #define STEP_sqdiff FMA(DIFFERENCE, DIFFERENCE, a)
-#define STEP_absdiff (a + ABS(DIFFERENCE))
-#define STEP_maxdiff MAXV(a, ABS(DIFFERENCE))
+#define STEP_absdiff (a + ABS(MINUS(m, q)))
+#define STEP_maxdiff MAXV(a, ABS(MINUS(m, q)))
 #define STEP_differ (a + AND(SET1(1), m != q))
 
 SCORE_KERNEL(dot, MR, STEP_dot, b + a, 0)
@@ -482,40 +490,20 @@ UHN_INLINE void F(project_block)(const T *W, size_t lanes, const T *values, size
         STORE(out + (size_t)i * out_stride + (size_t)v * V, acc[i][v]);
 }
 
+#define GROUPS(pr, pv)                                                                         \
+    for (; i + (pr) <= n_lanes; i += (pr))                                                     \
+        F(project_block)                                                                       \
+        (W + i, lanes, values, stride, n_rows, out + i * out_stride, out_stride, pr, pv,       \
+         i == 0, ahead);
 #define PROJECT_SLICE(pv)                                                                      \
     static void F(project_slice_##pv)(const T *W, size_t lanes, size_t n_lanes,                \
                                       const T *values, size_t stride, size_t n_rows, T *out,   \
                                       size_t out_stride, const T *ahead) {                     \
         size_t i = 0;                                                                          \
-        if (n_lanes >= PR) {                                                                   \
-            F(project_block)                                                                   \
-            (W, lanes, values, stride, n_rows, out, out_stride, PR, pv, true, ahead);          \
-            i = PR;                                                                            \
-        } else if (n_lanes == 1) {                                                             \
-            F(project_block)                                                                   \
-            (W, lanes, values, stride, n_rows, out, out_stride, 1, pv, true, ahead);           \
-            i = 1;                                                                             \
-        }                                                                                      \
-        for (; i + PR <= n_lanes; i += PR)                                                     \
-            F(project_block)                                                                   \
-            (W + i, lanes, values, stride, n_rows, out + i * out_stride, out_stride, PR, pv,   \
-             false, NULL);                                                                     \
-        if (i + 4 <= n_lanes) {                                                                \
-            F(project_block)                                                                   \
-            (W + i, lanes, values, stride, n_rows, out + i * out_stride, out_stride, 4, pv,    \
-             false, NULL);                                                                     \
-            i += 4;                                                                            \
-        }                                                                                      \
-        if (i + 2 <= n_lanes) {                                                                \
-            F(project_block)                                                                   \
-            (W + i, lanes, values, stride, n_rows, out + i * out_stride, out_stride, 2, pv,    \
-             false, NULL);                                                                     \
-            i += 2;                                                                            \
-        }                                                                                      \
-        if (i < n_lanes)                                                                       \
-            F(project_block)                                                                   \
-            (W + i, lanes, values, stride, n_rows, out + i * out_stride, out_stride, 1, pv,    \
-             false, NULL);                                                                     \
+        GROUPS(PR, pv)                                                                         \
+        GROUPS(4, pv)                                                                          \
+        GROUPS(2, pv)                                                                          \
+        GROUPS(1, pv)                                                                          \
     }
 
 PROJECT_SLICE(1)
@@ -531,10 +519,9 @@ static void F(project)(const void *W_, size_t lanes, size_t n_lanes, const void 
     T *out = out_, *tail = tail_;
     size_t c = 0;
 #define SLICES(pv)                                                                             \
-    for (; c + (pv)*V <= n_columns; c += (pv)*V)                                               \
-        F(project_slice_##pv)                                                                  \
-        (W, lanes, n_lanes, values + c, stride, n_rows, out + c, out_stride,                   \
-         ahead ? ahead + c : NULL);
+    for (; c + (pv)*V <= n_columns; c += (pv)*V) F(project_slice_##pv)                         \
+    (W, lanes, n_lanes, values + c, stride, n_rows, out + c, out_stride,                       \
+     ahead ? ahead + c : NULL);
 #if PV == 4
     SLICES(4)
 #endif
@@ -717,6 +704,7 @@ static const uhn_kernels F(table) = {
 #undef HIGHS_4
 #undef LOWS_8
 #undef HIGHS_8
+#undef LINE
 #undef LOAD
 #undef STORE
 #undef LOADU
@@ -733,5 +721,6 @@ static const uhn_kernels F(table) = {
 #undef EXCHANGE
 #undef FEW
 #undef FEW_KERNEL
+#undef GROUPS
 #undef PROJECT_SLICE
 #undef EIGHT_SUMS

@@ -23,6 +23,7 @@
 #define F(name) name##_f32
 #define SET1(x) _mm256_set1_ps(x)
 #define FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
+#define MINUS(a, b) _mm256_fmsub_ps(a, SET1(1), b)
 #define MAXV(a, b) _mm256_max_ps(a, b)
 #define ROUND(a) _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
 #define SQRT(x) __builtin_sqrtf(x)
@@ -36,6 +37,7 @@
 #undef F
 #undef SET1
 #undef FMA
+#undef MINUS
 #undef MAXV
 #undef ROUND
 #undef SQRT
@@ -49,6 +51,7 @@
 #define F(name) name##_f64
 #define SET1(x) _mm256_set1_pd(x)
 #define FMA(a, b, c) _mm256_fmadd_pd(a, b, c)
+#define MINUS(a, b) _mm256_fmsub_pd(a, SET1(1), b)
 #define MAXV(a, b) _mm256_max_pd(a, b)
 #define ROUND(a) _mm256_round_pd(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
 #define SQRT(x) __builtin_sqrt(x)
@@ -62,6 +65,7 @@
 #undef F
 #undef SET1
 #undef FMA
+#undef MINUS
 #undef MAXV
 #undef ROUND
 #undef SQRT

@@ -51,6 +51,7 @@ UHN_INLINE double2 set2(double x) { return (double2){x, x}; }
 #define F(name) name##_f32
 #define SET1(x) set4(x)
 #define FMA(a, b, c) fma4(a, b, c)
+#define MINUS(a, b) (a - b)
 #define MAXV(a, b) max4(a, b)
 #define ROUND(a) round4(a)
 #define SQRT(x) __builtin_sqrtf(x)
@@ -64,6 +65,7 @@ UHN_INLINE double2 set2(double x) { return (double2){x, x}; }
 #undef F
 #undef SET1
 #undef FMA
+#undef MINUS
 #undef MAXV
 #undef ROUND
 #undef SQRT
@@ -77,6 +79,7 @@ UHN_INLINE double2 set2(double x) { return (double2){x, x}; }
 #define F(name) name##_f64
 #define SET1(x) set2(x)
 #define FMA(a, b, c) fma2(a, b, c)
+#define MINUS(a, b) (a - b)
 #define MAXV(a, b) max2(a, b)
 #define ROUND(a) round2(a)
 #define SQRT(x) __builtin_sqrt(x)
@@ -90,6 +93,7 @@ UHN_INLINE double2 set2(double x) { return (double2){x, x}; }
 #undef F
 #undef SET1
 #undef FMA
+#undef MINUS
 #undef MAXV
 #undef ROUND
 #undef SQRT

@@ -23,6 +23,7 @@
 #define F(name) name##_f32
 #define SET1(x) vdupq_n_f32(x)
 #define FMA(a, b, c) vfmaq_f32(c, a, b)
+#define MINUS(a, b) (a - b)
 #define MAXV(a, b) vbslq_f32(vcgtq_f32(a, b), a, b)
 #define ROUND(a) vrndnq_f32(a)
 #define SQRT(x) __builtin_sqrtf(x)
@@ -36,6 +37,7 @@
 #undef F
 #undef SET1
 #undef FMA
+#undef MINUS
 #undef MAXV
 #undef ROUND
 #undef SQRT
@@ -49,6 +51,7 @@
 #define F(name) name##_f64
 #define SET1(x) vdupq_n_f64(x)
 #define FMA(a, b, c) vfmaq_f64(c, a, b)
+#define MINUS(a, b) (a - b)
 #define MAXV(a, b) vbslq_f64(vcgtq_f64(a, b), a, b)
 #define ROUND(a) vrndnq_f64(a)
 #define SQRT(x) __builtin_sqrt(x)
@@ -62,6 +65,7 @@
 #undef F
 #undef SET1
 #undef FMA
+#undef MINUS
 #undef MAXV
 #undef ROUND
 #undef SQRT

@@ -492,7 +492,8 @@ static void score(const uhn_pass *pass, const uhn_problem *problem, size_t first
                                        panel->S);
         else
             kernels->score[kernel](logs ? s->rows : t->patterns, s->row_logs, nf, t->n,
-                                   panel->packed, panel->logs, nf, lanes, panel->S);
+                                   panel->packed, panel->logs, nf, lanes, panel->first == 0,
+                                   panel->S);
         kernels->finish(&shape->similarity.finish, t->scales, t->n, lanes, panel->S);
     }
     for (size_t i = 0; problem->mask && i < panel->n; i++) {

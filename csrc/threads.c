@@ -86,8 +86,12 @@ static int initial_threads(void) {
 }
 
 int uhn_num_threads(void) {
-    const int n = atomic_load(&n_threads_set);
-    return n ? n : initial_threads();
+    int n = atomic_load(&n_threads_set);
+    if (n) return n;
+    /* Two threads that get here together find the same number. */
+    n = initial_threads();
+    int expected = 0;
+    return atomic_compare_exchange_strong(&n_threads_set, &expected, n) ? n : expected;
 }
 
 uhn_status uhn_set_num_threads(int n) {
