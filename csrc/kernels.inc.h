@@ -5,6 +5,7 @@
  *
  *     T, I        the element type and the signed integer of its size
  *     V           elements of a vector: 2, 4, 8 or 16
+ *     PIECES      16-byte pieces of a vector: 1, 2 or 4
  *     F(name)     the name of a function of this path and dtype
  *     SET1(x)     a vector of copies
  *     FMA(a,b,c)  a * b + c, rounded once
@@ -173,51 +174,74 @@ SCORE_KERNEL(jensen_shannon, MX, a + F(divergence)(m, ml, q, ql), b + a, 1)
 /*
  * Few queries: V patterns at a time are transposed in registers, so that lanes hold patterns and each
  * lane runs the very chain that the panel kernels run. The memory is read once, front to back.
+ *
+ * PIECE features of V rows are loaded as PIECE vectors, each of V / PIECE pieces of 16 bytes from rows
+ * PIECE apart; transposing inside every 16 bytes then leaves lane r with row r.
  */
-#if V == 2
-#define LOWS_1 0, 2
-#define HIGHS_1 1, 3
-#elif V == 4
-#define LOWS_1 0, 4, 2, 6
-#define HIGHS_1 1, 5, 3, 7
-#define LOWS_2 0, 1, 4, 5
-#define HIGHS_2 2, 3, 6, 7
+#define PIECE (16 / sizeof(T))
+typedef T F(piece) __attribute__((vector_size(16), may_alias));
+typedef struct {
+    F(piece) v;
+} __attribute__((packed, may_alias)) F(loose_piece);
+#define LOADP(p) (((const F(loose_piece) *)(p))->v)
+
+#if IS_FLOAT && V == 16
+#define LOW_1 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29
+#define HIGH_1 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31
+#define LOW_2 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29
+#define HIGH_2 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31
+#elif IS_FLOAT && V == 8
+#define LOW_1 0, 8, 1, 9, 4, 12, 5, 13
+#define HIGH_1 2, 10, 3, 11, 6, 14, 7, 15
+#define LOW_2 0, 1, 8, 9, 4, 5, 12, 13
+#define HIGH_2 2, 3, 10, 11, 6, 7, 14, 15
+#elif IS_FLOAT
+#define LOW_1 0, 4, 1, 5
+#define HIGH_1 2, 6, 3, 7
+#define LOW_2 0, 1, 4, 5
+#define HIGH_2 2, 3, 6, 7
 #elif V == 8
-#define LOWS_1 0, 8, 2, 10, 4, 12, 6, 14
-#define HIGHS_1 1, 9, 3, 11, 5, 13, 7, 15
-#define LOWS_2 0, 1, 8, 9, 4, 5, 12, 13
-#define HIGHS_2 2, 3, 10, 11, 6, 7, 14, 15
-#define LOWS_4 0, 1, 2, 3, 8, 9, 10, 11
-#define HIGHS_4 4, 5, 6, 7, 12, 13, 14, 15
+#define LOW_1 0, 8, 2, 10, 4, 12, 6, 14
+#define HIGH_1 1, 9, 3, 11, 5, 13, 7, 15
+#elif V == 4
+#define LOW_1 0, 4, 2, 6
+#define HIGH_1 1, 5, 3, 7
 #else
-#define LOWS_1 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30
-#define HIGHS_1 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31
-#define LOWS_2 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29
-#define HIGHS_2 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31
-#define LOWS_4 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27
-#define HIGHS_4 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31
-#define LOWS_8 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23
-#define HIGHS_8 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31
+#define LOW_1 0, 2
+#define HIGH_1 1, 3
+#endif
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#if IS_FLOAT
+#define PAIR 0, 1, 2, 3, 4, 5, 6, 7
+#define QUAD 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+#else
+#define PAIR 0, 1, 2, 3
+#define QUAD 0, 1, 2, 3, 4, 5, 6, 7
 #endif
 
-/* Swaps the halves of 2h x 2h squares off the diagonal; all h = 1, 2, ... together transpose. */
-#define EXCHANGE(h)                                                                            \
-    UHN_UNROLL for (int i = 0; i < V; i++) if (!(i & h)) {                                     \
-        const vec low = m[i], high = m[i + h];                                                 \
-        m[i] = __builtin_shufflevector(low, high, LOWS_##h);                                   \
-        m[i + h] = __builtin_shufflevector(low, high, HIGHS_##h);                              \
+/* Features j .. j + PIECE - 1 of V rows: out[f] holds feature j + f, lane r row r. */
+UHN_INLINE void F(load_transposed)(const T *const *rows, size_t j, vec *out) {
+    vec m[PIECE];
+    UHN_UNROLL for (size_t i = 0; i < PIECE; i++) {
+#define AT(g) LOADP(rows[i + (g)*PIECE] + j)
+#if PIECES == 4
+        m[i] = SHUFFLE(SHUFFLE(AT(0), AT(1), PAIR), SHUFFLE(AT(2), AT(3), PAIR), QUAD);
+#elif PIECES == 2
+        m[i] = SHUFFLE(AT(0), AT(1), PAIR);
+#else
+        m[i] = AT(0);
+#endif
     }
-
-UHN_INLINE void F(transpose)(vec m[V]) {
-    EXCHANGE(1)
-#if V > 2
-    EXCHANGE(2)
-#endif
-#if V > 4
-    EXCHANGE(4)
-#endif
-#if V > 8
-    EXCHANGE(8)
+#if IS_FLOAT
+    const vec a = SHUFFLE(m[0], m[1], LOW_1), b = SHUFFLE(m[0], m[1], HIGH_1);
+    const vec c = SHUFFLE(m[2], m[3], LOW_1), d = SHUFFLE(m[2], m[3], HIGH_1);
+    out[0] = SHUFFLE(a, c, LOW_2);
+    out[1] = SHUFFLE(a, c, HIGH_2);
+    out[2] = SHUFFLE(b, d, LOW_2);
+    out[3] = SHUFFLE(b, d, HIGH_2);
+#else
+    out[0] = SHUFFLE(m[0], m[1], LOW_1);
+    out[1] = SHUFFLE(m[0], m[1], HIGH_1);
 #endif
 }
 
@@ -231,14 +255,13 @@ UHN_INLINE void F(transpose)(vec m[V]) {
             vec acc[FEW];                                                                      \
             UHN_UNROLL for (int i = 0; i < nq; i++) acc[i] = SET1(0);                          \
             size_t j = start;                                                                  \
-            for (; j + V <= end; j += V) {                                                     \
-                vec block[V];                                                                  \
-                UHN_UNROLL for (int r = 0; r < V; r++) block[r] = LOADU(rows[r] + j);          \
-                F(transpose)(block);                                                           \
-                UHN_UNROLL for (int f = 0; f < V; f++)                                         \
+            for (; j + PIECE <= end; j += PIECE) {                                             \
+                vec block[PIECE];                                                              \
+                F(load_transposed)(rows, j, block);                                            \
+                UHN_UNROLL for (size_t f = 0; f < PIECE; f++)                                  \
                     UHN_UNROLL for (int i = 0; i < nq; i++) {                                  \
                     const vec m = block[f], a = acc[i];                                        \
-                    const vec q = SET1(queries[(size_t)i * n_features + j + (size_t)f]);       \
+                    const vec q = SET1(queries[(size_t)i * n_features + j + f]);               \
                     acc[i] = STEP;                                                             \
                 }                                                                              \
             }                                                                                  \
@@ -276,7 +299,7 @@ UHN_INLINE void F(transpose)(vec m[V]) {
             }                                                                                  \
             for (size_t r = 0; r < V; r++) {                                                   \
                 T *at = S + (first + r) * lanes;                                               \
-                for (size_t lane = n_queries; lane < lanes; lane++) at[lane] = 0;              \
+                STORE(at, SET1(0)); /* panels of few queries are one vector wide */            \
                 for (size_t i = 0; i < n_queries; i++) at[i] = total[i][r];                    \
             }                                                                                  \
         }                                                                                      \
@@ -491,10 +514,9 @@ UHN_INLINE void F(project_block)(const T *W, size_t lanes, const T *values, size
 }
 
 #define GROUPS(pr, pv)                                                                         \
-    for (; i + (pr) <= n_lanes; i += (pr))                                                     \
-        F(project_block)                                                                       \
-        (W + i, lanes, values, stride, n_rows, out + i * out_stride, out_stride, pr, pv,       \
-         i == 0, ahead);
+    for (; i + (pr) <= n_lanes; i += (pr)) F(project_block)                                    \
+    (W + i, lanes, values, stride, n_rows, out + i * out_stride, out_stride, pr, pv, i == 0,   \
+     ahead);
 #define PROJECT_SLICE(pv)                                                                      \
     static void F(project_slice_##pv)(const T *W, size_t lanes, size_t n_lanes,                \
                                       const T *values, size_t stride, size_t n_rows, T *out,   \
@@ -696,15 +718,17 @@ static const uhn_kernels F(table) = {
 #undef HORNER
 #undef vec
 #undef ivec
-#undef LOWS_1
-#undef HIGHS_1
-#undef LOWS_2
-#undef HIGHS_2
-#undef LOWS_4
-#undef HIGHS_4
-#undef LOWS_8
-#undef HIGHS_8
 #undef LINE
+#undef PIECE
+#undef LOADP
+#undef LOW_1
+#undef HIGH_1
+#undef LOW_2
+#undef HIGH_2
+#undef SHUFFLE
+#undef PAIR
+#undef QUAD
+#undef AT
 #undef LOAD
 #undef STORE
 #undef LOADU
@@ -718,7 +742,6 @@ static const uhn_kernels F(table) = {
 #undef STEP_absdiff
 #undef STEP_maxdiff
 #undef STEP_differ
-#undef EXCHANGE
 #undef FEW
 #undef FEW_KERNEL
 #undef GROUPS

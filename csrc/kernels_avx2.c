@@ -8,6 +8,7 @@
 
 #define UHN_PATH "avx2"
 
+#define PIECES 2
 #define MR 6
 #define NV 2
 #define MX 3

@@ -8,6 +8,7 @@
 
 #define UHN_PATH "avx512"
 
+#define PIECES 4
 #define MR 8
 #define NV 3
 #define MX 4

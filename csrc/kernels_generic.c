@@ -36,6 +36,7 @@ UHN_INLINE double2 set2(double x) { return (double2){x, x}; }
 
 #define UHN_PATH "generic"
 
+#define PIECES 1
 #define MR 2
 #define NV 2
 #define MX 2

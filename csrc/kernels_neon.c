@@ -8,6 +8,7 @@
 
 #define UHN_PATH "neon"
 
+#define PIECES 1
 #define MR 8
 #define NV 2
 #define MX 4

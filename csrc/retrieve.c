@@ -275,6 +275,7 @@ typedef struct scratch {
     panel *panels;
     size_t n_panels;
     char *queries, *query_logs;  /* prepared, row-major */
+    const char *few;             /* the queries where they are too few for panels, else NULL */
     char *rows, *row_logs;       /* a tile, prepared */
     char *patterns, *values;     /* a tile that lies across chunks */
     char *scales, *prior, *bias; /* per row of a tile */
@@ -360,9 +361,10 @@ static void load_queries(const uhn_pass *pass, const uhn_problem *problem, size_
                               queries + i * nf * size, nf, s->queries + i * nf * size,
                               s->query_logs + i * nf * size);
         queries = s->queries;
-    } else if (built_in && n <= kernels->few) {
-        memcpy(s->queries, queries, n * nf * size);
     }
+    s->few = built_in && n <= kernels->few && kernels->score_few[shape->similarity.kernel]
+                 ? queries
+                 : NULL;
     for (size_t p = 0, done = 0; p < s->n_panels; p++) {
         const size_t wide = UHN_MIN(each, vectors - done / V) * V;
         panel *panel = &s->panels[p];
@@ -372,7 +374,7 @@ static void load_queries(const uhn_pass *pass, const uhn_problem *problem, size_
         panel->packed = packed + done * nf * size;
         panel->logs = logs + done * nf * size;
         panel->S = S + done * (UHN_TILE + UHN_STRIP) * size;
-        if (built_in) {
+        if (built_in && !s->few) {
             kernels->pack(queries + done * nf * size, nf, panel->n, nf, wide, panel->packed);
             if (shape->similarity.logs)
                 kernels->pack(s->query_logs + done * nf * size, nf, panel->n, nf, wide,
@@ -487,8 +489,8 @@ static void score(const uhn_pass *pass, const uhn_problem *problem, size_t first
     } else if (shape->equation->similarity != UHN_SIM_custom) {
         const uhn_score_kernel kernel = shape->similarity.kernel;
         const bool logs = shape->similarity.logs;
-        if (s->n_panels == 1 && panel->n <= kernels->few && kernels->score_few[kernel])
-            kernels->score_few[kernel](t->patterns, nf, t->n, s->queries, panel->n, nf, lanes,
+        if (s->few)
+            kernels->score_few[kernel](t->patterns, nf, t->n, s->few, panel->n, nf, lanes,
                                        panel->S);
         else
             kernels->score[kernel](logs ? s->rows : t->patterns, s->row_logs, nf, t->n,
