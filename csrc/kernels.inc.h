@@ -6,6 +6,7 @@
  *     T, I        the element type and the signed integer of its size
  *     V           elements of a vector: 2, 4, 8 or 16
  *     PIECES      16-byte pieces of a vector: 1, 2 or 4
+ *     QUAD        a vector of four pieces, where PIECES is 4
  *     F(name)     the name of a function of this path and dtype
  *     SET1(x)     a vector of copies
  *     FMA(a,b,c)  a * b + c, rounded once
@@ -213,10 +214,8 @@ typedef struct {
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #if IS_FLOAT
 #define PAIR 0, 1, 2, 3, 4, 5, 6, 7
-#define QUAD 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
 #else
 #define PAIR 0, 1, 2, 3
-#define QUAD 0, 1, 2, 3, 4, 5, 6, 7
 #endif
 
 /* Features j .. j + PIECE - 1 of V rows: out[f] holds feature j + f, lane r row r. */
@@ -225,7 +224,7 @@ UHN_INLINE void F(load_transposed)(const T *const *rows, size_t j, vec *out) {
     UHN_UNROLL for (size_t i = 0; i < PIECE; i++) {
 #define AT(g) LOADP(rows[i + (g)*PIECE] + j)
 #if PIECES == 4
-        m[i] = SHUFFLE(SHUFFLE(AT(0), AT(1), PAIR), SHUFFLE(AT(2), AT(3), PAIR), QUAD);
+        m[i] = QUAD(AT(0), AT(1), AT(2), AT(3));
 #elif PIECES == 2
         m[i] = SHUFFLE(AT(0), AT(1), PAIR);
 #else
@@ -249,7 +248,7 @@ UHN_INLINE void F(load_transposed)(const T *const *rows, size_t j, vec *out) {
 
 #define FEW_KERNEL(name, STEP, JOIN)                                                           \
     UHN_INLINE void F(group_##name)(const T *const *rows, const T *queries, size_t n_features, \
-                                    const int nq, vec *total) {                                \
+                                    const int nq, size_t ahead, vec *total) {                  \
         for (size_t start = 0; start < n_features; start += UHN_CHAIN) {                       \
             const size_t end = UHN_MIN(start + UHN_CHAIN, n_features);                         \
             vec acc[FEW];                                                                      \
@@ -258,6 +257,9 @@ UHN_INLINE void F(load_transposed)(const T *const *rows, size_t j, vec *out) {
             for (; j + PIECE <= end; j += PIECE) {                                             \
                 vec block[PIECE];                                                              \
                 F(load_transposed)(rows, j, block);                                            \
+                if (ahead && j % LINE == 0)                                                    \
+                    UHN_UNROLL for (int r = 0; r < V; r++)                                     \
+                        __builtin_prefetch(rows[r] + j + ahead, 0, 2);                         \
                 UHN_UNROLL for (size_t f = 0; f < PIECE; f++)                                  \
                     UHN_UNROLL for (int i = 0; i < nq; i++) {                                  \
                     const vec m = block[f], a = acc[i];                                        \
@@ -292,10 +294,10 @@ UHN_INLINE void F(load_transposed)(const T *const *rows, size_t j, vec *out) {
             vec total[FEW];                                                                    \
             UHN_UNROLL for (int i = 0; i < FEW; i++) total[i] = SET1(0);                       \
             switch (n_queries) {                                                               \
-            case 1: F(group_##name)(row, queries, n_features, 1, total); break;                \
-            case 2: F(group_##name)(row, queries, n_features, 2, total); break;                \
-            case 3: F(group_##name)(row, queries, n_features, 3, total); break;                \
-            default: F(group_##name)(row, queries, n_features, 4, total);                      \
+            case 1: F(group_##name)(row, queries, n_features, 1, V * stride, total); break;    \
+            case 2: F(group_##name)(row, queries, n_features, 2, V * stride, total); break;    \
+            case 3: F(group_##name)(row, queries, n_features, 3, V * stride, total); break;    \
+            default: F(group_##name)(row, queries, n_features, 4, V * stride, total);          \
             }                                                                                  \
             for (size_t r = 0; r < V; r++) {                                                   \
                 T *at = S + (first + r) * lanes;                                               \
@@ -727,7 +729,6 @@ static const uhn_kernels F(table) = {
 #undef HIGH_2
 #undef SHUFFLE
 #undef PAIR
-#undef QUAD
 #undef AT
 #undef LOAD
 #undef STORE

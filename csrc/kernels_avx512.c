@@ -8,6 +8,20 @@
 
 #define UHN_PATH "avx512"
 
+/* Four 16-byte loads into one register: masked broadcasts need no shuffle unit. */
+#define QUAD_F32(a, b, c, d)                                                                   \
+    _mm512_mask_broadcast_f32x4(                                                               \
+        _mm512_mask_broadcast_f32x4(_mm512_mask_broadcast_f32x4(_mm512_castps128_ps512(a),     \
+                                                                0x00f0, b),                    \
+                                    0x0f00, c),                                                \
+        0xf000, d)
+#define QUAD_F64(a, b, c, d)                                                                   \
+    _mm512_mask_broadcast_f64x2(                                                               \
+        _mm512_mask_broadcast_f64x2(_mm512_mask_broadcast_f64x2(_mm512_castpd128_pd512(a),     \
+                                                                0x0c, b),                      \
+                                    0x30, c),                                                  \
+        0xc0, d)
+
 #define PIECES 4
 #define MR 8
 #define NV 3
@@ -19,6 +33,7 @@
 #define I int32_t
 #define V 16
 #define IS_FLOAT 1
+#define QUAD QUAD_F32
 #define MANTISSA 23
 #define BIAS 127
 #define F(name) name##_f32
@@ -33,6 +48,7 @@
 #undef I
 #undef V
 #undef IS_FLOAT
+#undef QUAD
 #undef MANTISSA
 #undef BIAS
 #undef F
@@ -47,6 +63,7 @@
 #define I int64_t
 #define V 8
 #define IS_FLOAT 0
+#define QUAD QUAD_F64
 #define MANTISSA 52
 #define BIAS 1023
 #define F(name) name##_f64
@@ -61,6 +78,7 @@
 #undef I
 #undef V
 #undef IS_FLOAT
+#undef QUAD
 #undef MANTISSA
 #undef BIAS
 #undef F

@@ -1,0 +1,42 @@
+/*
+ * compute.h - the operations on a core memory and an equation, whoever has them: a Memory, or a
+ * function that made a memory for one call.
+ */
+#ifndef UHNPY_COMPUTE_H
+#define UHNPY_COMPUTE_H
+
+#include "convert.h"
+#include "run.h"
+
+typedef struct uhnpy_target {
+    const uhn_memory *memory; /* NULL: nothing was ever stored */
+    const uhnpy_equation *equation;
+    uhnpy_loan *const *loans; /* arrays that `out` must not touch */
+    size_t n_loans;
+} uhnpy_target;
+
+/* Each returns a new reference, or NULL with an exception set. The arguments are those of the
+ * public methods, NULL where nothing was given. */
+PyObject *uhnpy_retrieve(const uhnpy_target *target, PyObject *queries, PyObject *n_steps,
+                         PyObject *tol, PyObject *out);
+PyObject *uhnpy_recall(const uhnpy_state *state, const uhnpy_target *target, PyObject *queries,
+                       PyObject *n_steps, PyObject *tol);
+PyObject *uhnpy_scores(const uhnpy_target *target, PyObject *queries, PyObject *out, bool weights);
+PyObject *uhnpy_nearest(const uhnpy_target *target, PyObject *queries, PyObject *k);
+PyObject *uhnpy_partial(uhnpy_state *state, const uhnpy_target *target, PyObject *queries,
+                        PyObject *start, PyObject *stop);
+
+/* uhn.separate and uhn.attention, which need no memory. */
+PyObject *uhnpy_separate(const uhnpy_equation *equation, PyObject *scores);
+PyObject *uhnpy_attention(PyObject *queries, PyObject *keys, PyObject *values, PyObject *beta,
+                          PyObject *mask, PyObject *out);
+
+static inline uhn_dtype uhnpy_dtype(int type) {
+    return type == NPY_FLOAT ? UHN_FLOAT32 : UHN_FLOAT64;
+}
+
+static inline int uhnpy_type(const uhn_memory *memory) {
+    return uhn_memory_dtype(memory) == UHN_FLOAT32 ? NPY_FLOAT : NPY_DOUBLE;
+}
+
+#endif

@@ -1,0 +1,1325 @@
+/*
+ * memory_type.c - uhn.Memory: patterns, their values, and the equation that reads them.
+ *
+ * A Memory object is a handle of the core, an equation that never changes, and a list of the arrays
+ * it borrows (only to see that `out` touches none of them; the core keeps them alive). The handle
+ * comes with the first rows and then stays; the rows behind it are the core's affair, so that any
+ * number of threads may read while one stores.
+ */
+#include "compute.h"
+#include "convert.h"
+#include "errors.h"
+#include "module.h"
+
+#include <string.h>
+#include <structmember.h>
+
+typedef struct {
+    PyObject_HEAD
+    uhn_memory *handle;      /* NULL until the first store decides on type and width */
+    uhnpy_equation equation; /* its callables are references of this object */
+    size_t first_row;
+    uhnpy_loan **loans;
+    size_t n_loans;
+    PyObject *weak_references;
+} Memory;
+
+static inline uhnpy_state *state_of(PyObject *self) {
+    return PyType_GetModuleState(Py_TYPE(self));
+}
+
+static inline uhnpy_target target_of(const Memory *self) {
+    return (uhnpy_target){self->handle, &self->equation, self->loans, self->n_loans};
+}
+
+/* ------------------------------------------------------------------------------ life and death -- */
+
+static Memory *new_memory(PyTypeObject *type, const uhnpy_equation *equation, size_t first_row) {
+    Memory *self = (Memory *)type->tp_alloc(type, 0);
+    if (self) {
+        self->equation = *equation;
+        Py_XINCREF(self->equation.score);
+        Py_XINCREF(self->equation.weigh);
+        self->first_row = first_row;
+    }
+    return self;
+}
+
+static int memory_traverse(Memory *self, visitproc visit, void *arg) {
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->equation.score);
+    Py_VISIT(self->equation.weigh);
+    return 0;
+}
+
+/* An equation without its callable is none any more; then the handle must not be used either. */
+static int memory_clear(Memory *self) {
+    uhn_memory *handle = self->handle;
+    self->handle = NULL;
+    uhn_memory_free(handle);
+    Py_CLEAR(self->equation.score);
+    Py_CLEAR(self->equation.weigh);
+    return 0;
+}
+
+static void memory_dealloc(Memory *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    if (self->weak_references) {
+        PyObject_ClearWeakRefs((PyObject *)self);
+    }
+    memory_clear(self);
+    for (size_t i = 0; i < self->n_loans; i++) {
+        uhnpy_loan_drop(self->loans[i]);
+    }
+    PyMem_Free(self->loans);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* Makes room for one loan more, and forgets those that were returned. */
+static int reserve_loan(Memory *self) {
+    size_t kept = 0;
+    for (size_t i = 0; i < self->n_loans; i++) {
+        if (self->loans[i]->patterns) {
+            self->loans[kept++] = self->loans[i];
+        } else {
+            uhnpy_loan_drop(self->loans[i]);
+        }
+    }
+    self->n_loans = kept;
+    uhnpy_loan **loans = PyMem_Realloc(self->loans, (kept + 1) * sizeof *loans);
+    if (!loans) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    self->loans = loans;
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------- storing -- */
+
+/* What one store brings, converted and checked against one another but not yet against the rows the
+ * memory has. */
+typedef struct delivery {
+    uhnpy_rows patterns, values;
+    uhnpy_array prior;
+} delivery;
+
+static void drop_delivery(delivery *rows) {
+    uhnpy_drop_rows(&rows->patterns);
+    uhnpy_drop_rows(&rows->values);
+    Py_CLEAR(rows->prior.array);
+}
+
+static int take_values(PyObject *values, delivery *out) {
+    if (uhnpy_take_rows(values, "values", "n_patterns, n_values", out->patterns.type, &out->values) <
+        0) {
+        return -1;
+    }
+    if (out->values.n_rows == out->patterns.n_rows && out->values.n_columns > 0) {
+        return 0;
+    }
+    PyObject *has = uhnpy_shape(out->values.array);
+    if (has && out->values.single && out->values.n_columns == out->patterns.n_rows) {
+        PyErr_Format(PyExc_ValueError,
+                     "values has shape %R, which is one row, but there are %zu patterns; for one "
+                     "number a pattern pass values[:, None]",
+                     has, out->patterns.n_rows);
+    } else if (has && out->values.n_columns == 0) {
+        PyErr_Format(PyExc_ValueError, "values has shape %R: a value needs at least one component",
+                     has);
+    } else if (has) {
+        PyErr_Format(PyExc_ValueError,
+                     "values has shape %R, but there are %zu patterns; pass one row a pattern, shape "
+                     "(%zu, n_values)",
+                     has, out->patterns.n_rows, out->patterns.n_rows);
+    }
+    Py_XDECREF(has);
+    return -1;
+}
+
+static int take_prior(const uhnpy_state *state, const uhnpy_equation *equation, PyObject *prior,
+                      delivery *out) {
+    const uhn_row_info *info = equation->weigh ? NULL
+                                               : uhn_separation_info(equation->core.separation);
+    if (info && !info->has_prior) {
+        PyErr_Format(PyExc_ValueError,
+                     "separation %R takes no prior: its weights depend on the order of the scores "
+                     "alone",
+                     state->separation_names[equation->core.separation]);
+        return -1;
+    }
+    if (uhnpy_take_array(prior, "prior", out->patterns.type, &out->prior) < 0) {
+        return -1;
+    }
+    PyArrayObject *array = out->prior.array;
+    bool fits = PyArray_NDIM(array) == 1 && (size_t)PyArray_SIZE(array) == out->patterns.n_rows;
+    if (fits || (PyArray_NDIM(array) == 0 && out->patterns.single)) {
+        return 0;
+    }
+    PyObject *has = uhnpy_shape(array);
+    if (has) {
+        PyErr_Format(PyExc_ValueError,
+                     "prior has shape %R, but there are %zu patterns; pass one number a pattern, "
+                     "shape (%zu,)",
+                     has, out->patterns.n_rows, out->patterns.n_rows);
+        Py_DECREF(has);
+    }
+    return -1;
+}
+
+/* `type` is NPY_NOTYPE where the rows are the first. */
+static int take_delivery(const uhnpy_state *state, const uhnpy_equation *equation, int type,
+                         PyObject *patterns, PyObject *values, PyObject *prior, delivery *out) {
+    memset(out, 0, sizeof *out);
+    if (uhnpy_take_rows(patterns, "patterns", "n_patterns, n_features", type, &out->patterns) < 0) {
+        goto failed;
+    }
+    if (out->patterns.n_columns == 0) {
+        PyObject *has = uhnpy_shape(out->patterns.array);
+        if (has) {
+            PyErr_Format(PyExc_ValueError,
+                         "patterns has shape %R: a pattern needs at least one feature", has);
+            Py_DECREF(has);
+        }
+        goto failed;
+    }
+    if ((uhnpy_given(values) && take_values(values, out) < 0) ||
+        (uhnpy_given(prior) && take_prior(state, equation, prior, out) < 0)) {
+        goto failed;
+    }
+    return 0;
+failed:
+    drop_delivery(out);
+    return -1;
+}
+
+/* -1 with an exception unless the rows have the widths of those there are. */
+static int check_delivery(const uhn_memory *memory, const delivery *rows) {
+    if (uhnpy_check_width(&rows->patterns, "patterns", uhn_memory_n_features(memory)) < 0) {
+        return -1;
+    }
+    bool alone = uhn_memory_is_autoassociative(memory);
+    if (alone && rows->values.array) {
+        PyErr_SetString(PyExc_ValueError,
+                        "values were given, but this memory is autoassociative: its patterns are its "
+                        "values; leave values out or make a new Memory");
+        return -1;
+    }
+    if (!alone && !rows->values.array) {
+        PyErr_Format(PyExc_ValueError,
+                     "values are missing: this memory stores a value of %zu components with every "
+                     "pattern",
+                     uhn_memory_n_values(memory));
+        return -1;
+    }
+    if (!alone && rows->values.n_columns != uhn_memory_n_values(memory)) {
+        PyErr_Format(PyExc_ValueError, "values have %zu components, but those stored have %zu",
+                     rows->values.n_columns, uhn_memory_n_values(memory));
+        return -1;
+    }
+    return 0;
+}
+
+static uhn_memory *new_handle(const delivery *rows, size_t first_row) {
+    uhn_memory *handle = NULL;
+    size_t n_values = rows->values.array ? rows->values.n_columns : 0;
+    uhn_status status = uhn_memory_new(uhnpy_dtype(rows->patterns.type), rows->patterns.n_columns,
+                                       n_values, first_row, &handle);
+    if (status == UHN_BAD_SHAPE) {
+        return uhnpy_fail(PyExc_ValueError,
+                          "patterns of %zu features with values of %zu components from first_row=%zu "
+                          "on are more than can be addressed",
+                          rows->patterns.n_columns, n_values, first_row);
+    }
+    return status == UHN_OK ? handle : uhnpy_raise(status, NULL);
+}
+
+/* Checks the domain of the similarity and hands the rows to the core, which borrows the arrays or
+ * copies them. `*loan` is what the memory may have borrowed. */
+static int store_rows(uhn_memory *handle, const uhnpy_equation *equation, const delivery *rows,
+                      bool copy, uhnpy_loan **loan) {
+    const uhn_row_info *info = equation->score ? NULL
+                                               : uhn_similarity_info(equation->core.similarity);
+    bool borrow = !copy || (rows->patterns.fresh && (!rows->values.array || rows->values.fresh));
+    *loan = NULL;
+    if (borrow) {
+        *loan = uhnpy_loan_new(rows->patterns.array, rows->values.array);
+        if (!*loan) {
+            return -1;
+        }
+        (*loan)->references++; /* one for the core, one for the Memory */
+    }
+    uhn_rows core = {
+        .patterns = rows->patterns.data,
+        .values = rows->values.array ? rows->values.data : NULL,
+        .prior = rows->prior.array ? PyArray_DATA(rows->prior.array) : NULL,
+        .n_rows = rows->patterns.n_rows,
+        .borrow = borrow,
+        .release = borrow ? uhnpy_loan_return : NULL,
+        .owner = *loan,
+    };
+    uhn_error error = {.status = UHN_OK};
+    uhn_status status = UHN_OK;
+    Py_BEGIN_ALLOW_THREADS
+    if (info && info->non_negative) {
+        status = uhn_check_rows(uhnpy_dtype(rows->patterns.type), core.patterns, core.n_rows,
+                                rows->patterns.n_columns, &equation->core, "patterns", &error);
+    }
+    if (status == UHN_OK) {
+        status = uhn_memory_store(handle, &core, &error);
+    }
+    Py_END_ALLOW_THREADS
+    if (status == UHN_OK) {
+        return 0;
+    }
+    if (*loan) {
+        (*loan)->references--; /* the core did not take it */
+        uhnpy_loan_drop(*loan);
+        *loan = NULL;
+    }
+    uhnpy_raise(status, &error);
+    return -1;
+}
+
+static int store(Memory *self, PyObject *patterns, PyObject *values, PyObject *prior, bool copy) {
+    const uhnpy_state *state = state_of((PyObject *)self);
+    delivery rows;
+    uhn_memory *handle = self->handle;
+    int type = handle ? uhnpy_type(handle) : NPY_NOTYPE;
+    if (take_delivery(state, &self->equation, type, patterns, values, prior, &rows) < 0) {
+        return -1;
+    }
+    int done = -1;
+    uhnpy_loan *loan = NULL;
+    /* Converting may have run Python code that stored into this very memory. */
+    if (self->handle != handle) {
+        drop_delivery(&rows);
+        return store(self, patterns, values, prior, copy);
+    }
+    bool first = !handle;
+    if (first) {
+        handle = new_handle(&rows, self->first_row);
+    } else if (check_delivery(handle, &rows) < 0) {
+        handle = NULL;
+    }
+    if (handle) {
+        done = store_rows(handle, &self->equation, &rows, copy, &loan);
+    }
+    drop_delivery(&rows);
+    if (first && handle) {
+        if (done == 0 && !self->handle) {
+            self->handle = handle;
+        } else {
+            uhn_memory_free(handle);
+            if (done == 0) {
+                /* Another thread's first store came in between: these rows go behind its own. */
+                uhnpy_loan_drop(loan);
+                return store(self, patterns, values, prior, copy);
+            }
+        }
+    }
+    if (loan && reserve_loan(self) == 0) {
+        self->loans[self->n_loans++] = loan;
+    } else if (loan) {
+        /* The rows are stored; only the check of `out` against them is lost. */
+        PyErr_Clear();
+        uhnpy_loan_drop(loan);
+    }
+    return done;
+}
+
+/* --------------------------------------------------------------------------------- constructor -- */
+
+static const uhnpy_signature new_signature = {
+    "Memory", 0, 2, 19,
+    {UHNPY_patterns, UHNPY_values, UHNPY_EQUATION_NAMES, UHNPY_prior, UHNPY_first_row, UHNPY_copy,
+     UHNPY_nan}};
+
+static PyObject *memory_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    const uhnpy_state *state = PyType_GetModuleState(type);
+    PyObject *values[UHNPY_MAX_ARGUMENTS];
+    if (uhnpy_parse_tuple(state, &new_signature, args, kwargs, values) < 0) {
+        return NULL;
+    }
+    PyObject *const *rest = values + 2 + UHNPY_N_EQUATION;
+    uhnpy_equation equation;
+    size_t first_row = 0;
+    bool copy = false;
+    if (uhnpy_take_equation(state, values + 2, &equation) < 0 ||
+        (rest[1] && uhnpy_take_size(rest[1], "first_row", 0, &first_row) < 0) ||
+        (rest[2] && uhnpy_take_bool(rest[2], "copy", &copy) < 0)) {
+        return NULL;
+    }
+    if (rest[3] &&
+        !(PyUnicode_Check(rest[3]) && PyUnicode_CompareWithASCIIString(rest[3], "raise") == 0)) {
+        PyErr_Format(PyUnicode_Check(rest[3]) ? PyExc_ValueError : PyExc_TypeError,
+                     "nan is %R; it can be 'raise' only", rest[3]);
+        return NULL;
+    }
+    if (!uhnpy_given(values[0]) && (uhnpy_given(values[1]) || uhnpy_given(rest[0]))) {
+        PyErr_Format(PyExc_ValueError, "%s was given without patterns",
+                     uhnpy_given(values[1]) ? "values" : "prior");
+        return NULL;
+    }
+    Memory *self = new_memory(type, &equation, first_row);
+    if (self && uhnpy_given(values[0]) && store(self, values[0], values[1], rest[0], copy) < 0) {
+        Py_CLEAR(self);
+    }
+    return (PyObject *)self;
+}
+
+PyDoc_STRVAR(store_doc,
+"store($self, patterns, values=None, *, prior=None, copy=False)\n--\n\n"
+"Append patterns, with their values if the memory is heteroassociative.\n\n"
+"Parameters\n"
+"----------\n"
+"patterns : array_like, shape (n, n_features) or (n_features,)\n"
+"    Converted to the dtype of the memory; the first store fixes dtype and width.\n"
+"values : array_like, shape (n, n_values) or (n_values,), optional\n"
+"    Needed if and only if the memory has values.\n"
+"prior : array_like, shape (n,), optional\n"
+"    Prior weights, finite and > 0; rows stored without have prior 1.\n"
+"copy : bool, default False\n"
+"    Copy the arrays even where they could be borrowed.\n\n"
+"Raises\n"
+"------\n"
+"ValueError\n"
+"    If shapes do not fit, or a number is NaN, infinite or outside the domain of the\n"
+"    similarity. Then nothing was stored.\n"
+"TypeError\n"
+"    If an array is not of real numbers.");
+
+static PyObject *memory_store(Memory *self, PyObject *const *args, Py_ssize_t n_args,
+                              PyObject *kwnames) {
+    static const uhnpy_signature signature = {
+        "store", 1, 2, 4, {UHNPY_patterns, UHNPY_values, UHNPY_prior, UHNPY_copy}};
+    PyObject *values[4];
+    bool copy = false;
+    if (uhnpy_parse(state_of((PyObject *)self), &signature, args, n_args, kwnames, values) < 0 ||
+        (values[3] && uhnpy_take_bool(values[3], "copy", &copy) < 0) ||
+        store(self, values[0], values[1], values[2], copy) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* ----------------------------------------------------------------------------------- computing -- */
+
+PyDoc_STRVAR(retrieve_doc,
+"retrieve($self, queries, n_steps=1, *, tol=None, out=None)\n--\n\n"
+"Retrieve values for queries: ``z = P . sep(sim(M, q))``.\n\n"
+"Parameters\n"
+"----------\n"
+"queries : array_like, shape (n_queries, n_features) or (n_features,)\n"
+"    Converted to the dtype of the memory.\n"
+"n_steps : int, default 1\n"
+"    Number of updates, each answer being the next query; more than one needs values as\n"
+"    wide as the patterns. Exact without `tol`, the cap with it.\n"
+"tol : float, optional\n"
+"    Stop a query early when no component changed by more than `tol` in a step, or when its\n"
+"    state repeats the one two steps ago. Each query stops on its own.\n"
+"out : ndarray, optional\n"
+"    Where the result goes: exact dtype and shape, C-contiguous, apart from the inputs.\n\n"
+"Returns\n"
+"-------\n"
+"ndarray, shape (n_queries, n_values), or (n_values,) for a 1-D query\n"
+"    Zeros where no pattern has any weight (separation 'threshold' alone).\n\n"
+"Raises\n"
+"------\n"
+"ValueError\n"
+"    If the memory is empty, shapes do not fit, a number is not finite, no pattern can answer\n"
+"    a query, or the result overflows.\n\n"
+"Notes\n"
+"-----\n"
+"The equation is that of Millidge et al., Universal Hopfield Networks, ICML 2022, arXiv\n"
+"2202.04557. The answer to a query has the same bits whatever else is in the call.");
+
+static PyObject *memory_retrieve(Memory *self, PyObject *const *args, Py_ssize_t n_args,
+                                 PyObject *kwnames) {
+    static const uhnpy_signature signature = {
+        "retrieve", 1, 2, 4, {UHNPY_queries, UHNPY_n_steps, UHNPY_tol, UHNPY_out}};
+    PyObject *values[4];
+    if (uhnpy_parse(state_of((PyObject *)self), &signature, args, n_args, kwnames, values) < 0) {
+        return NULL;
+    }
+    uhnpy_target target = target_of(self);
+    return uhnpy_retrieve(&target, values[0], values[1], values[2], values[3]);
+}
+
+PyDoc_STRVAR(recall_doc,
+"recall($self, queries, n_steps=100, *, tol=1e-6)\n--\n\n"
+"Iterate every query until it rests, and say how it ended.\n\n"
+"Parameters\n"
+"----------\n"
+"queries : array_like, shape (n_queries, n_features) or (n_features,)\n"
+"n_steps : int, default 100\n"
+"    The most steps a query may take.\n"
+"tol : float or None, default 1e-6\n"
+"    A state rests when no component changed by more than `tol` in a step. None: nothing\n"
+"    stops early.\n\n"
+"Returns\n"
+"-------\n"
+"Recall\n"
+"    Fields `state` (n_queries, n_features), `n_steps` (int64), `status` ('fixed point',\n"
+"    '2-cycle', 'step limit', 'none active') and `change`, the largest change of a component\n"
+"    in the last step; for a 1-D query a 1-D state, an int, a str and a float.\n\n"
+"Raises\n"
+"------\n"
+"ValueError\n"
+"    As `retrieve`; also if values are not as wide as patterns.\n\n"
+"Notes\n"
+"-----\n"
+"A synchronous network with symmetric weights comes to rest in a fixed point or a 2-cycle\n"
+"(Goles and Olivos, 1981).");
+
+static PyObject *memory_recall(Memory *self, PyObject *const *args, Py_ssize_t n_args,
+                               PyObject *kwnames) {
+    static const uhnpy_signature signature = {
+        "recall", 1, 2, 3, {UHNPY_queries, UHNPY_n_steps, UHNPY_tol}};
+    const uhnpy_state *state = state_of((PyObject *)self);
+    PyObject *values[3];
+    if (uhnpy_parse(state, &signature, args, n_args, kwnames, values) < 0) {
+        return NULL;
+    }
+    uhnpy_target target = target_of(self);
+    return uhnpy_recall(state, &target, values[0], values[1], values[2]);
+}
+
+static PyObject *scores_or_weights(Memory *self, const uhnpy_signature *signature,
+                                   PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames,
+                                   bool weights) {
+    PyObject *values[2];
+    if (uhnpy_parse(state_of((PyObject *)self), signature, args, n_args, kwnames, values) < 0) {
+        return NULL;
+    }
+    uhnpy_target target = target_of(self);
+    return uhnpy_scores(&target, values[0], values[1], weights);
+}
+
+PyDoc_STRVAR(scores_doc,
+"scores($self, queries, *, out=None)\n--\n\n"
+"The similarity of every pattern to every query; larger is more similar.\n\n"
+"Parameters\n"
+"----------\n"
+"queries : array_like, shape (n_queries, n_features) or (n_features,)\n"
+"out : ndarray, optional\n"
+"    As for `retrieve`.\n\n"
+"Returns\n"
+"-------\n"
+"ndarray, shape (n_queries, n_patterns), or (n_patterns,) for a 1-D query\n"
+"    A distance enters negated, or as `transform` says.\n\n"
+"Raises\n"
+"------\n"
+"ValueError\n"
+"    If the memory is empty, shapes do not fit, or a number is not finite.");
+
+static PyObject *memory_scores(Memory *self, PyObject *const *args, Py_ssize_t n_args,
+                               PyObject *kwnames) {
+    static const uhnpy_signature signature = {"scores", 1, 1, 2, {UHNPY_queries, UHNPY_out}};
+    return scores_or_weights(self, &signature, args, n_args, kwnames, false);
+}
+
+PyDoc_STRVAR(weights_doc,
+"weights($self, queries, *, out=None)\n--\n\n"
+"The weight of every pattern in the answer to every query: ``sep(sim(M, q))``.\n\n"
+"Parameters\n"
+"----------\n"
+"queries : array_like, shape (n_queries, n_features) or (n_features,)\n"
+"out : ndarray, optional\n"
+"    As for `retrieve`.\n\n"
+"Returns\n"
+"-------\n"
+"ndarray, shape (n_queries, n_patterns), or (n_patterns,) for a 1-D query\n\n"
+"Raises\n"
+"------\n"
+"ValueError\n"
+"    As `retrieve`.");
+
+static PyObject *memory_weights(Memory *self, PyObject *const *args, Py_ssize_t n_args,
+                                PyObject *kwnames) {
+    static const uhnpy_signature signature = {"weights", 1, 1, 2, {UHNPY_queries, UHNPY_out}};
+    return scores_or_weights(self, &signature, args, n_args, kwnames, true);
+}
+
+PyDoc_STRVAR(nearest_doc,
+"nearest($self, queries, k=1)\n--\n\n"
+"The k most similar patterns of every query, best first.\n\n"
+"Parameters\n"
+"----------\n"
+"queries : array_like, shape (n_queries, n_features) or (n_features,)\n"
+"k : int, default 1\n"
+"    From 1 to the number of patterns.\n\n"
+"Returns\n"
+"-------\n"
+"indices : ndarray of int64, shape (n_queries, k), or (k,) for a 1-D query\n"
+"    Counted from 0 in this memory; ties go to the lowest index.\n"
+"scores : ndarray of the same shape\n\n"
+"Raises\n"
+"------\n"
+"ValueError\n"
+"    If k is out of range, the memory is empty, shapes do not fit, or a number is not finite.");
+
+static PyObject *memory_nearest(Memory *self, PyObject *const *args, Py_ssize_t n_args,
+                                PyObject *kwnames) {
+    static const uhnpy_signature signature = {"nearest", 1, 2, 2, {UHNPY_queries, UHNPY_k}};
+    PyObject *values[2];
+    if (uhnpy_parse(state_of((PyObject *)self), &signature, args, n_args, kwnames, values) < 0) {
+        return NULL;
+    }
+    uhnpy_target target = target_of(self);
+    return uhnpy_nearest(&target, values[0], values[1]);
+}
+
+PyDoc_STRVAR(partial_doc,
+"partial($self, queries, start=0, stop=None)\n--\n\n"
+"What queries retrieve from some of the patterns, to be merged with the rest.\n\n"
+"Parameters\n"
+"----------\n"
+"queries : array_like, shape (n_queries, n_features) or (n_features,)\n"
+"start, stop : int, optional\n"
+"    The rows, counted from 0 in this memory; all of them by default.\n\n"
+"Returns\n"
+"-------\n"
+"Partial\n"
+"    ``uhn.merge(parts).finish()`` has the bits of a `retrieve` from all rows, in whatever\n"
+"    order and at whatever places they were cut. Shards are told apart by `first_row`.\n\n"
+"Raises\n"
+"------\n"
+"ValueError\n"
+"    If the rows are not in this memory, the equation normalises scores (that needs the\n"
+"    scores of all shards first), or as `retrieve`.");
+
+static PyObject *memory_partial(Memory *self, PyObject *const *args, Py_ssize_t n_args,
+                                PyObject *kwnames) {
+    static const uhnpy_signature signature = {
+        "partial", 1, 3, 3, {UHNPY_queries, UHNPY_start, UHNPY_stop}};
+    uhnpy_state *state = state_of((PyObject *)self);
+    PyObject *values[3];
+    if (uhnpy_parse(state, &signature, args, n_args, kwnames, values) < 0) {
+        return NULL;
+    }
+    uhnpy_target target = target_of(self);
+    return uhnpy_partial(state, &target, values[0], values[1], values[2]);
+}
+
+/* ------------------------------------------------------------------------------------- reading -- */
+
+static size_t n_patterns(const Memory *self) {
+    return self->handle ? uhn_memory_n_patterns(self->handle) : 0;
+}
+
+static Py_ssize_t memory_length(Memory *self) {
+    return (Py_ssize_t)n_patterns(self);
+}
+
+typedef enum { PATTERNS, VALUES, PRIOR } part;
+
+/* A new array with rows [start, start + n) of one part. */
+static PyObject *read_rows(const Memory *self, part which, size_t start, size_t n) {
+    const uhn_memory *handle = self->handle;
+    size_t width = which == VALUES ? uhn_memory_n_values(handle) : uhn_memory_n_features(handle);
+    npy_intp dims[2] = {(npy_intp)n, (npy_intp)width};
+    PyObject *array = PyArray_SimpleNew(which == PRIOR ? 1 : 2, dims, uhnpy_type(handle));
+    if (!array || n == 0) {
+        return array;
+    }
+    void *data = PyArray_DATA((PyArrayObject *)array);
+    uhn_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = uhn_memory_read(handle, start, n, which == PATTERNS ? data : NULL,
+                             which == VALUES ? data : NULL, which == PRIOR ? data : NULL);
+    Py_END_ALLOW_THREADS
+    if (status != UHN_OK) {
+        Py_DECREF(array);
+        return uhnpy_raise(status, NULL);
+    }
+    return array;
+}
+
+/* The patterns: a read-only view of them if they lie together, else a copy. *viewed says which. */
+static PyObject *patterns_array(Memory *self, bool *viewed) {
+    *viewed = false;
+    if (!self->handle) {
+        npy_intp none[2] = {0, 0};
+        return PyArray_SimpleNew(2, none, NPY_DOUBLE);
+    }
+    size_t n = uhn_memory_n_patterns(self->handle);
+    const void *data = n ? uhn_memory_view(self->handle, 0, n) : NULL;
+    if (!data) {
+        return read_rows(self, PATTERNS, 0, n);
+    }
+    npy_intp dims[2] = {(npy_intp)n, (npy_intp)uhn_memory_n_features(self->handle)};
+    PyObject *array = PyArray_New(&PyArray_Type, 2, dims, uhnpy_type(self->handle), NULL,
+                                  (void *)data, 0, NPY_ARRAY_CARRAY_RO, NULL);
+    if (array && PyArray_SetBaseObject((PyArrayObject *)array, Py_NewRef((PyObject *)self)) < 0) {
+        Py_CLEAR(array);
+    }
+    *viewed = array != NULL;
+    return array;
+}
+
+PyDoc_STRVAR(array_doc,
+"__array__($self, dtype=None, copy=None)\n--\n\n"
+"The patterns as an array, for ``np.asarray(memory)``.\n\n"
+"A read-only view when they lie in one piece and no other dtype is asked for, else a copy.");
+
+static PyObject *memory_array(Memory *self, PyObject *const *args, Py_ssize_t n_args,
+                              PyObject *kwnames) {
+    static const uhnpy_signature signature = {
+        "__array__", 0, 2, 2, {UHNPY_dtype, UHNPY_copy}};
+    PyObject *values[2];
+    if (uhnpy_parse(state_of((PyObject *)self), &signature, args, n_args, kwnames, values) < 0) {
+        return NULL;
+    }
+    PyArray_Descr *dtype = NULL;
+    if (uhnpy_given(values[0]) && !PyArray_DescrConverter(values[0], &dtype)) {
+        return NULL;
+    }
+    bool copy = false, viewed;
+    PyObject *array = NULL;
+    if (uhnpy_given(values[1]) && uhnpy_take_bool(values[1], "copy", &copy) < 0) {
+        Py_XDECREF(dtype);
+        return NULL;
+    }
+    array = patterns_array(self, &viewed);
+    bool casts = array && dtype && !PyArray_EquivTypes(dtype, PyArray_DESCR((PyArrayObject *)array));
+    if (array && values[1] == Py_False && (!viewed || casts)) {
+        Py_CLEAR(array);
+        PyErr_SetString(PyExc_ValueError,
+                        "copy=False: the patterns are in several pieces, or another dtype was asked "
+                        "for; use copy=None");
+    }
+    if (array && casts) {
+        Py_INCREF(dtype);
+        Py_SETREF(array, PyArray_FromArray((PyArrayObject *)array, dtype,
+                                           NPY_ARRAY_CARRAY | NPY_ARRAY_FORCECAST));
+    } else if (array && copy && viewed) {
+        Py_SETREF(array, PyArray_NewCopy((PyArrayObject *)array, NPY_CORDER));
+    }
+    Py_XDECREF(dtype);
+    return array;
+}
+
+/* One pattern, 1-D. */
+static PyObject *read_row(Memory *self, Py_ssize_t i) {
+    Py_ssize_t n = memory_length(self);
+    if (i < 0 || i >= n) {
+        PyErr_Format(PyExc_IndexError, "index %zd is out of range for a memory of %zd patterns", i, n);
+        return NULL;
+    }
+    npy_intp dims[1] = {(npy_intp)uhn_memory_n_features(self->handle)};
+    PyObject *array = PyArray_SimpleNew(1, dims, uhnpy_type(self->handle));
+    if (array) {
+        uhn_memory_read(self->handle, (size_t)i, 1, PyArray_DATA((PyArrayObject *)array), NULL, NULL);
+    }
+    return array;
+}
+
+static PyObject *read_slice(Memory *self, PyObject *slice) {
+    Py_ssize_t start, stop, step;
+    if (PySlice_Unpack(slice, &start, &stop, &step) < 0) {
+        return NULL;
+    }
+    Py_ssize_t n = PySlice_AdjustIndices(memory_length(self), &start, &stop, step);
+    if (!self->handle) {
+        bool viewed;
+        return patterns_array(self, &viewed);
+    }
+    if (step == 1 || n == 0) {
+        return read_rows(self, PATTERNS, n ? (size_t)start : 0, (size_t)n);
+    }
+    npy_intp dims[2] = {n, (npy_intp)uhn_memory_n_features(self->handle)};
+    PyArrayObject *array = (PyArrayObject *)PyArray_SimpleNew(2, dims, uhnpy_type(self->handle));
+    for (Py_ssize_t i = 0; array && i < n; i++) {
+        uhn_memory_read(self->handle, (size_t)(start + i * step), 1, PyArray_GETPTR2(array, i, 0),
+                        NULL, NULL);
+    }
+    return (PyObject *)array;
+}
+
+/* Rows by an array of integers. */
+static PyObject *read_chosen(Memory *self, PyObject *key) {
+    if (PyTuple_Check(key)) {
+        PyErr_SetString(PyExc_TypeError,
+                        "a memory is indexed by one thing, an integer, a slice, or a 1-D array of "
+                        "integers; for components use np.asarray(memory)[...]");
+        return NULL;
+    }
+    PyArrayObject *any = (PyArrayObject *)PyArray_FromAny(key, NULL, 0, 0, NPY_ARRAY_ENSUREARRAY,
+                                                          NULL);
+    if (!any) {
+        return NULL;
+    }
+    bool empty_list = PyArray_SIZE(any) == 0 && !PyArray_Check(key);
+    if (PyArray_NDIM(any) != 1 || !(PyArray_ISINTEGER(any) || empty_list)) {
+        PyObject *shape = uhnpy_shape(any);
+        if (shape) {
+            PyErr_Format(PyExc_TypeError,
+                         "a memory is indexed by an integer, a slice, or a 1-D array of integers, "
+                         "not by %s of dtype %S and shape %R%s",
+                         Py_TYPE(key)->tp_name, (PyObject *)PyArray_DESCR(any), shape,
+                         PyArray_ISBOOL(any) ? "; use np.flatnonzero(mask)" : "");
+            Py_DECREF(shape);
+        }
+        Py_DECREF(any);
+        return NULL;
+    }
+    PyArrayObject *rows = (PyArrayObject *)PyArray_FromArray(
+        any, PyArray_DescrFromType(NPY_INT64), NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST);
+    Py_DECREF(any);
+    if (!rows) {
+        return NULL;
+    }
+    Py_ssize_t n = PyArray_DIM(rows, 0), length = memory_length(self);
+    npy_intp dims[2] = {n, self->handle ? (npy_intp)uhn_memory_n_features(self->handle) : 0};
+    int type = self->handle ? uhnpy_type(self->handle) : NPY_DOUBLE;
+    PyArrayObject *array = (PyArrayObject *)PyArray_SimpleNew(2, dims, type);
+    for (Py_ssize_t i = 0; array && i < n; i++) {
+        int64_t given = ((const int64_t *)PyArray_DATA(rows))[i];
+        int64_t row = given < 0 ? given + length : given;
+        if (row < 0 || row >= length) {
+            PyErr_Format(PyExc_IndexError,
+                         "index %lld is out of range for a memory of %zd patterns", (long long)given,
+                         length);
+            Py_CLEAR(array);
+        } else {
+            uhn_memory_read(self->handle, (size_t)row, 1, PyArray_GETPTR2(array, i, 0), NULL, NULL);
+        }
+    }
+    Py_DECREF(rows);
+    return (PyObject *)array;
+}
+
+static PyObject *memory_subscript(Memory *self, PyObject *key) {
+    if (PySlice_Check(key)) {
+        return read_slice(self, key);
+    }
+    bool whole = PyIndex_Check(key) && !PyBool_Check(key) &&
+                 !(PyArray_Check(key) && PyArray_NDIM((PyArrayObject *)key) > 0);
+    if (!whole || PyArray_IsScalar(key, Bool)) {
+        return read_chosen(self, key);
+    }
+    Py_ssize_t i = PyNumber_AsSsize_t(key, PyExc_IndexError);
+    if (i == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    Py_ssize_t length = memory_length(self);
+    if (i < -length || i >= length) {
+        return uhnpy_fail(PyExc_IndexError,
+                          "index %zd is out of range for a memory of %zd patterns", i, length);
+    }
+    return read_row(self, i < 0 ? i + length : i);
+}
+
+/* ----------------------------------------------------------------------------- what it is made of -- */
+
+static PyObject *get_similarity(Memory *self, void *closure) {
+    (void)closure;
+    const uhnpy_equation *e = &self->equation;
+    if (e->core.similarity == UHN_SIM_custom) {
+        return Py_NewRef(e->score ? e->score : Py_None);
+    }
+    return Py_NewRef(state_of((PyObject *)self)->similarity_names[e->core.similarity]);
+}
+
+static PyObject *get_separation(Memory *self, void *closure) {
+    (void)closure;
+    const uhnpy_equation *e = &self->equation;
+    if (e->core.separation == UHN_SEP_custom) {
+        return Py_NewRef(e->weigh ? e->weigh : Py_None);
+    }
+    return Py_NewRef(state_of((PyObject *)self)->separation_names[e->core.separation]);
+}
+
+static const uhn_row_info *similarity_info(const Memory *self) {
+    return self->equation.score ? NULL : uhn_similarity_info(self->equation.core.similarity);
+}
+
+static PyObject *get_transform(Memory *self, void *closure) {
+    (void)closure;
+    const uhn_row_info *info = similarity_info(self);
+    if (!info || !info->is_distance) {
+        Py_RETURN_NONE;
+    }
+    return Py_NewRef(state_of((PyObject *)self)->transform_names[self->equation.core.transform]);
+}
+
+static PyObject *get_normalize(Memory *self, void *closure) {
+    (void)closure;
+    return Py_NewRef(state_of((PyObject *)self)->normalize_names[self->equation.core.normalize]);
+}
+
+static PyObject *get_normalize_scores(Memory *self, void *closure) {
+    (void)closure;
+    return PyBool_FromLong(self->equation.core.normalize_scores);
+}
+
+static int set_number(PyObject *dict, PyObject *name, double number) {
+    PyObject *value = PyFloat_FromDouble(number);
+    int done = value ? PyDict_SetItem(dict, name, value) : -1;
+    Py_XDECREF(value);
+    return done;
+}
+
+/* The parameters that the two rows read, by name. */
+static PyObject *get_parameters(Memory *self, void *closure) {
+    (void)closure;
+    const uhnpy_state *state = state_of((PyObject *)self);
+    const uhn_equation *e = &self->equation.core;
+    const uhn_row_info *similarity = similarity_info(self);
+    const uhn_row_info *separation = self->equation.weigh ? NULL : uhn_separation_info(e->separation);
+    const char *reads = separation ? separation->parameters : "";
+    PyObject *dict = PyDict_New();
+    if (!dict) {
+        return NULL;
+    }
+    bool eps = similarity &&
+               (e->transform == UHN_INVERSE || uhnpy_reads(similarity->parameters, "eps"));
+    bool gamma = similarity && e->transform == UHN_RBF;
+    int done = 0;
+    if (eps) {
+        done |= set_number(dict, state->names[UHNPY_eps], e->eps);
+    }
+    if (gamma) {
+        done |= set_number(dict, state->names[UHNPY_gamma], e->gamma);
+    }
+    if (uhnpy_reads(reads, "beta")) {
+        done |= set_number(dict, state->names[UHNPY_beta], e->beta);
+    }
+    if (uhnpy_reads(reads, "degree")) {
+        done |= set_number(dict, state->names[UHNPY_degree], e->degree);
+    }
+    if (uhnpy_reads(reads, "k")) {
+        PyObject *k = PyLong_FromSize_t(e->k);
+        done |= k ? PyDict_SetItem(dict, state->names[UHNPY_k], k) : -1;
+        Py_XDECREF(k);
+    }
+    if (uhnpy_reads(reads, "alpha")) {
+        done |= set_number(dict, state->names[UHNPY_alpha], e->alpha);
+    }
+    if (uhnpy_reads(reads, "theta")) {
+        done |= set_number(dict, state->names[UHNPY_theta], e->theta);
+    }
+    if (done < 0) {
+        Py_CLEAR(dict);
+    }
+    return dict;
+}
+
+static PyObject *get_n_patterns(Memory *self, void *closure) {
+    (void)closure;
+    return PyLong_FromSize_t(n_patterns(self));
+}
+
+static PyObject *get_n_features(Memory *self, void *closure) {
+    (void)closure;
+    return PyLong_FromSize_t(self->handle ? uhn_memory_n_features(self->handle) : 0);
+}
+
+static PyObject *get_n_values(Memory *self, void *closure) {
+    (void)closure;
+    return PyLong_FromSize_t(self->handle ? uhn_memory_n_values(self->handle) : 0);
+}
+
+static PyObject *get_first_row(Memory *self, void *closure) {
+    (void)closure;
+    return PyLong_FromSize_t(self->first_row);
+}
+
+static PyObject *get_nbytes(Memory *self, void *closure) {
+    (void)closure;
+    return PyLong_FromSize_t(self->handle ? uhn_memory_bytes(self->handle, NULL) : 0);
+}
+
+static PyObject *get_dtype(Memory *self, void *closure) {
+    (void)closure;
+    if (!self->handle) {
+        Py_RETURN_NONE;
+    }
+    return (PyObject *)PyArray_DescrFromType(uhnpy_type(self->handle));
+}
+
+static PyObject *get_is_autoassociative(Memory *self, void *closure) {
+    (void)closure;
+    return PyBool_FromLong(!self->handle || uhn_memory_is_autoassociative(self->handle));
+}
+
+static PyObject *get_values(Memory *self, void *closure) {
+    (void)closure;
+    if (!self->handle || uhn_memory_is_autoassociative(self->handle)) {
+        bool viewed;
+        return patterns_array(self, &viewed);
+    }
+    return read_rows(self, VALUES, 0, n_patterns(self));
+}
+
+static PyObject *get_prior(Memory *self, void *closure) {
+    (void)closure;
+    if (!self->handle || !uhn_memory_has_prior(self->handle)) {
+        Py_RETURN_NONE;
+    }
+    return read_rows(self, PRIOR, 0, n_patterns(self));
+}
+
+static PyObject *memory_sizeof(Memory *self, PyObject *unused) {
+    (void)unused;
+    size_t owned = 0;
+    if (self->handle) {
+        uhn_memory_bytes(self->handle, &owned);
+    }
+    return PyLong_FromSize_t((size_t)Py_TYPE(self)->tp_basicsize +
+                             self->n_loans * sizeof *self->loans + owned);
+}
+
+/* The keywords that make such an equation again. */
+static PyObject *equation_keywords(Memory *self) {
+    const uhnpy_state *state = state_of((PyObject *)self);
+    PyObject *dict = get_parameters(self, NULL);
+    const uhn_row_info *info = similarity_info(self);
+    struct {
+        uhnpy_name name;
+        PyObject *(*get)(Memory *, void *);
+    } fields[] = {
+        {UHNPY_similarity, get_similarity},
+        {UHNPY_separation, get_separation},
+        {UHNPY_transform, info && info->is_distance ? get_transform : NULL},
+        {UHNPY_normalize, get_normalize},
+        {UHNPY_normalize_scores, get_normalize_scores},
+        {UHNPY_first_row, get_first_row},
+    };
+    for (size_t i = 0; dict && i < sizeof fields / sizeof fields[0]; i++) {
+        if (!fields[i].get) {
+            continue;
+        }
+        PyObject *value = fields[i].get(self, NULL);
+        if (!value || PyDict_SetItem(dict, state->names[fields[i].name], value) < 0) {
+            Py_CLEAR(dict);
+        }
+        Py_XDECREF(value);
+    }
+    return dict;
+}
+
+static int append_text(PyObject **text, PyObject *more) {
+    if (*text && more) {
+        PyUnicode_AppendAndDel(text, more);
+    } else {
+        Py_XDECREF(more);
+        Py_CLEAR(*text);
+    }
+    return *text ? 0 : -1;
+}
+
+static PyObject *memory_repr(Memory *self) {
+    PyObject *similarity = get_similarity(self, NULL), *separation = get_separation(self, NULL);
+    PyObject *parameters = get_parameters(self, NULL);
+    PyObject *text = NULL, *name, *value;
+    if (!parameters) {
+        goto done;
+    }
+    if (!self->handle) {
+        text = PyUnicode_FromString("Memory(empty");
+    } else {
+        const char *dtype = uhnpy_type(self->handle) == NPY_FLOAT ? "float32" : "float64";
+        text = PyUnicode_FromFormat("Memory(%zu x %zu", n_patterns(self),
+                                    uhn_memory_n_features(self->handle));
+        if (!uhn_memory_is_autoassociative(self->handle)) {
+            append_text(&text, PyUnicode_FromFormat(" -> %zu", uhn_memory_n_values(self->handle)));
+        }
+        append_text(&text, PyUnicode_FromFormat(" %s", dtype));
+    }
+    append_text(&text, PyUnicode_FromFormat(", similarity=%R, separation=%R", similarity, separation));
+    const uhn_equation *e = &self->equation.core;
+    const uhnpy_state *state = state_of((PyObject *)self);
+    if (e->transform != UHN_NEGATIVE) {
+        append_text(&text,
+                    PyUnicode_FromFormat(", transform=%R", state->transform_names[e->transform]));
+    }
+    Py_ssize_t at = 0;
+    while (PyDict_Next(parameters, &at, &name, &value)) {
+        append_text(&text, PyUnicode_FromFormat(", %U=%R", name, value));
+    }
+    if (e->normalize != UHN_NORMALIZE_NONE) {
+        append_text(&text,
+                    PyUnicode_FromFormat(", normalize=%R", state->normalize_names[e->normalize]));
+    }
+    if (e->normalize_scores) {
+        append_text(&text, PyUnicode_FromString(", normalize_scores=True"));
+    }
+    if (self->first_row) {
+        append_text(&text, PyUnicode_FromFormat(", first_row=%zu", self->first_row));
+    }
+    if (self->handle) {
+        append_text(&text, PyUnicode_FromString(", "));
+        append_text(&text, uhnpy_repr_bytes(uhn_memory_bytes(self->handle, NULL)));
+    }
+    append_text(&text, PyUnicode_FromString(")"));
+done:
+    Py_XDECREF(similarity);
+    Py_XDECREF(separation);
+    Py_XDECREF(parameters);
+    return text;
+}
+
+/* ------------------------------------------------------------------------------ copies, pickles -- */
+
+PyDoc_STRVAR(copy_doc,
+"copy($self)\n--\n\n"
+"Another memory with the same rows and equation.\n\n"
+"The rows are shared; what is stored into either afterwards is its own.");
+
+static PyObject *memory_copy(Memory *self, PyObject *unused) {
+    (void)unused;
+    Memory *other = new_memory(Py_TYPE(self), &self->equation, self->first_row);
+    if (!other) {
+        return NULL;
+    }
+    if (self->handle) {
+        uhn_status status = uhn_memory_copy(self->handle, &other->handle);
+        if (status != UHN_OK) {
+            Py_DECREF(other);
+            return uhnpy_raise(status, NULL);
+        }
+    }
+    if (self->n_loans) {
+        other->loans = PyMem_Malloc(self->n_loans * sizeof *other->loans);
+        if (!other->loans) {
+            Py_DECREF(other);
+            return PyErr_NoMemory();
+        }
+        for (size_t i = 0; i < self->n_loans; i++) {
+            other->loans[i] = self->loans[i];
+            other->loans[i]->references++;
+        }
+        other->n_loans = self->n_loans;
+    }
+    return (PyObject *)other;
+}
+
+/* What a pickle or a deep copy needs: patterns, values or None, prior or None, keywords. With
+ * `copies` no array shares its numbers with this memory. */
+static PyObject *take_apart(Memory *self, bool copies) {
+    PyObject *parts[4] = {Py_NewRef(Py_None), Py_NewRef(Py_None), NULL, NULL};
+    PyObject *tuple = NULL;
+    /* A copy holds the rows still while the parts are read one after another. */
+    Memory *still = (Memory *)memory_copy(self, NULL);
+    if (!still) {
+        goto done;
+    }
+    if (still->handle) {
+        bool viewed;
+        Py_SETREF(parts[0], copies ? read_rows(still, PATTERNS, 0, n_patterns(still))
+                                   : patterns_array(still, &viewed));
+        if (!uhn_memory_is_autoassociative(still->handle)) {
+            Py_SETREF(parts[1], read_rows(still, VALUES, 0, n_patterns(still)));
+        }
+    }
+    parts[2] = get_prior(still, NULL);
+    parts[3] = equation_keywords(still);
+    if (parts[0] && parts[1] && parts[2] && parts[3]) {
+        tuple = PyTuple_Pack(4, parts[0], parts[1], parts[2], parts[3]);
+    }
+done:
+    for (int i = 0; i < 4; i++) {
+        Py_XDECREF(parts[i]);
+    }
+    Py_XDECREF((PyObject *)still);
+    return tuple;
+}
+
+PyObject *uhnpy_rebuild_memory(PyObject *module, PyObject *args) {
+    uhnpy_state *state = PyModule_GetState(module);
+    PyObject *patterns, *values, *prior, *keywords;
+    if (!PyArg_ParseTuple(args, "OOOO!:_rebuild_memory", &patterns, &values, &prior, &PyDict_Type,
+                          &keywords)) {
+        return NULL;
+    }
+    PyObject *all = PyDict_Copy(keywords);
+    PyObject *rows = PyTuple_Pack(2, patterns, values), *result = NULL;
+    if (all && rows && PyDict_SetItem(all, state->names[UHNPY_prior], prior) == 0) {
+        result = PyObject_Call((PyObject *)state->memory_type, rows, all);
+    }
+    Py_XDECREF(all);
+    Py_XDECREF(rows);
+    return result;
+}
+
+PyDoc_STRVAR(deepcopy_doc,
+"__deepcopy__($self, memo, /)\n--\n\n"
+"A memory with rows of its own.");
+
+static PyObject *memory_deepcopy(Memory *self, PyObject *memo) {
+    (void)memo;
+    const uhnpy_state *state = state_of((PyObject *)self);
+    PyObject *parts = take_apart(self, true);
+    PyObject *result = parts ? PyObject_CallObject(state->rebuild_memory, parts) : NULL;
+    Py_XDECREF(parts);
+    return result;
+}
+
+PyDoc_STRVAR(reduce_doc,
+"__reduce__($self, /)\n--\n\n"
+"For pickle: the arrays and the equation. With protocol 5 the arrays may travel out of band.");
+
+static PyObject *memory_reduce(Memory *self, PyObject *unused) {
+    (void)unused;
+    const uhnpy_state *state = state_of((PyObject *)self);
+    PyObject *parts = take_apart(self, false);
+    PyObject *result = parts ? PyTuple_Pack(2, state->rebuild_memory, parts) : NULL;
+    Py_XDECREF(parts);
+    return result;
+}
+
+/* -------------------------------------------------------------------------------------- the type -- */
+
+PyDoc_STRVAR(memory_doc,
+"Memory(patterns=None, values=None, *, similarity='dot', separation='softmax', transform=None, "
+"eps=None, gamma=None, beta=None, degree=None, k=None, alpha=None, theta=None, normalize=None, "
+"normalize_scores=False, prior=None, first_row=0, copy=False, nan='raise')\n--\n\n"
+"An associative memory: patterns, their values, and the equation that reads them.\n\n"
+"A query q retrieves ``z = P . sep(sim(M, q))``: the similarity gives every pattern a score, the\n"
+"separation turns the scores into weights, and the values are added up under those weights.\n\n"
+"Parameters\n"
+"----------\n"
+"patterns : array_like, shape (n_patterns, n_features) or (n_features,), optional\n"
+"    One pattern a row. None makes an empty memory whose first `store` fixes dtype and width.\n"
+"values : array_like, shape (n_patterns, n_values), optional\n"
+"    What a pattern retrieves; None: the patterns themselves.\n"
+"similarity : str or callable, default 'dot'\n"
+"    A name of `similarities()`, or ``f(patterns (n, d), queries (b, d)) -> scores (b, n)``.\n"
+"    Larger is more similar. A callable is slow: it holds the interpreter lock.\n"
+"separation : str or callable, default 'softmax'\n"
+"    A name of `separations()`, or ``f(scores (b, n)) -> weights (b, n)``, which is called for\n"
+"    tiles of at most 128 patterns, so that a weight may depend on its own score alone.\n"
+"transform : {'negative', 'inverse', 'rbf'}, optional\n"
+"    How a distance d becomes a score: -d (default), 1 / (d + eps), or exp(-gamma d^2)\n"
+"    (for 'sqeuclidean', a square already, exp(-gamma d)). For distances only.\n"
+"eps : float, default 0\n"
+"    Added to the distance by 'inverse'; for 'kl', 'reverse_kl' and 'jensen_shannon' added to\n"
+"    both distributions before they are divided by their sums.\n"
+"gamma : float, default 1\n"
+"    Width of 'rbf'.\n"
+"beta : float, default 1\n"
+"    Inverse temperature: multiplies the score.\n"
+"degree : float, default 2\n"
+"    Exponent of 'polynomial' and 'rectified_polynomial'.\n"
+"k : int, default 1\n"
+"    How many patterns 'topk' and 'topk_softmax' keep.\n"
+"alpha : float, default 1.5\n"
+"    Of 'entmax'; 1 is softmax, 2 sparsemax.\n"
+"theta : float, default 0\n"
+"    'threshold' gives weight 1 where score >= theta; radius r of a distance is theta=-r.\n"
+"normalize : {'none', 'sum'}, optional\n"
+"    'sum' divides by the sum of the magnitudes of the weights, for separations whose weights\n"
+"    are not normalised by definition.\n"
+"normalize_scores : bool, default False\n"
+"    Divide the scores of a query by their sum first, as in the code of the paper.\n"
+"prior : array_like, shape (n_patterns,), optional\n"
+"    Weights > 0 that multiply those of the separation before they are normalised. Not for\n"
+"    'max', 'topk' and 'topk_softmax'.\n"
+"first_row : int, default 0\n"
+"    Number of the first pattern, where this memory is a shard of a larger one.\n"
+"copy : bool, default False\n"
+"    Copy arrays even where they could be borrowed.\n"
+"nan : {'raise'}\n"
+"    NaN and infinity raise ValueError.\n\n"
+"Raises\n"
+"------\n"
+"ValueError\n"
+"    If a name is unknown (the message lists the right ones), a row does not read a parameter,\n"
+"    shapes do not fit, or a number is NaN, infinite or out of bounds.\n"
+"TypeError\n"
+"    If an array is not of real numbers, or is masked or sparse.\n\n"
+"Notes\n"
+"-----\n"
+"float32 patterns make a float32 memory; every other real dtype computes in float64. The\n"
+"patterns decide: values, prior and queries are converted to the dtype of the memory. A\n"
+"C-contiguous, aligned, native float32 or float64 array is borrowed, not copied, read-only and\n"
+"memory-mapped ones included; changing it later changes the memory without any check.\n\n"
+"Any number of threads may read a memory while another stores into it: each call sees the rows\n"
+"that were there when it began.\n\n"
+"The equation is that of Millidge et al., Universal Hopfield Networks, ICML 2022, arXiv\n"
+"2202.04557; softmax of dot products is that of Ramsauer et al., arXiv 2008.02217; polynomials\n"
+"are those of Krotov and Hopfield, arXiv 1606.01164; the exponential is that of Demircigil et\n"
+"al., arXiv 1702.01929; entmax is that of Peters et al., arXiv 1905.05702.\n\n"
+"Examples\n"
+"--------\n"
+">>> import numpy as np, uhn\n"
+">>> memory = uhn.Memory(np.eye(3), similarity='manhattan', separation='max')\n"
+">>> memory.retrieve([0.9, 0.2, 0.0])\n"
+"array([1., 0., 0.])");
+
+static PyMethodDef memory_methods[] = {
+#define METHOD(name, doc) \
+    {#name, (PyCFunction)(void (*)(void))memory_##name, METH_FASTCALL | METH_KEYWORDS, doc}
+    METHOD(store, store_doc),
+    METHOD(retrieve, retrieve_doc),
+    METHOD(recall, recall_doc),
+    METHOD(scores, scores_doc),
+    METHOD(weights, weights_doc),
+    METHOD(nearest, nearest_doc),
+    METHOD(partial, partial_doc),
+    {"__array__", (PyCFunction)(void (*)(void))memory_array, METH_FASTCALL | METH_KEYWORDS,
+     array_doc},
+#undef METHOD
+    {"copy", (PyCFunction)memory_copy, METH_NOARGS, copy_doc},
+    {"__copy__", (PyCFunction)memory_copy, METH_NOARGS,
+     PyDoc_STR("__copy__($self, /)\n--\n\nThe same as copy().")},
+    {"__deepcopy__", (PyCFunction)memory_deepcopy, METH_O, deepcopy_doc},
+    {"__reduce__", (PyCFunction)memory_reduce, METH_NOARGS, reduce_doc},
+    {"__sizeof__", (PyCFunction)memory_sizeof, METH_NOARGS,
+     PyDoc_STR("__sizeof__($self, /)\n--\n\nBytes this memory owns; borrowed arrays not counted.")},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef memory_getset[] = {
+#define GETTER(name, doc) {#name, (getter)get_##name, NULL, PyDoc_STR(doc), NULL}
+    GETTER(n_patterns, "Number of patterns stored."),
+    GETTER(n_features, "Components of a pattern; 0 while nothing was stored."),
+    GETTER(n_values, "Components of a value; n_features if autoassociative."),
+    GETTER(dtype, "float32 or float64; None while nothing was stored."),
+    GETTER(similarity, "Name of the similarity, or the callable."),
+    GETTER(separation, "Name of the separation, or the callable."),
+    GETTER(transform, "How the distance becomes a score; None if it is no distance."),
+    GETTER(normalize, "'none' or 'sum'."),
+    GETTER(normalize_scores, "True if scores are divided by their sum first."),
+    GETTER(parameters, "The parameters in force, by name."),
+    GETTER(is_autoassociative, "True if the patterns are the values."),
+    GETTER(values, "The values, (n_patterns, n_values): a copy; if autoassociative, the patterns."),
+    GETTER(prior, "The prior weights, (n_patterns,): a copy; None if none were given."),
+    GETTER(first_row, "Number of the first pattern, where this memory is a shard."),
+    GETTER(nbytes, "Bytes of patterns, values and priors, borrowed ones included."),
+#undef GETTER
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMemberDef memory_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(Memory, weak_references), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot memory_slots[] = {
+    {Py_tp_doc, (void *)memory_doc},
+    {Py_tp_new, memory_new},
+    {Py_tp_dealloc, memory_dealloc},
+    {Py_tp_traverse, memory_traverse},
+    {Py_tp_clear, memory_clear},
+    {Py_tp_repr, memory_repr},
+    {Py_tp_methods, memory_methods},
+    {Py_tp_getset, memory_getset},
+    {Py_tp_members, memory_members},
+    {Py_tp_iter, PySeqIter_New},
+    {Py_sq_item, read_row},
+    {Py_mp_length, memory_length},
+    {Py_mp_subscript, memory_subscript},
+    {0, NULL},
+};
+
+PyType_Spec uhnpy_memory_spec = {
+    .name = "uhn.Memory",
+    .basicsize = sizeof(Memory),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = memory_slots,
+};

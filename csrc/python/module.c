@@ -1,0 +1,625 @@
+/*
+ * module.c - the extension module uhn._core: its functions, its state, its initialisation.
+ */
+#define UHNPY_IMPORTS_ARRAY
+#include "module.h"
+
+#include "compute.h"
+#include "convert.h"
+#include "errors.h"
+#include "run.h"
+
+/* -------------------------------------------------------------------- a memory for one call only -- */
+
+/* Rows that a function was given, stored in a memory that lives as long as the call. The arrays are
+ * borrowed, and held here. */
+typedef struct brief {
+    uhnpy_rows patterns, values;
+    uhn_memory *memory;
+    uhnpy_loan loan;
+    uhnpy_loan *loans[1];
+    uhnpy_target target;
+} brief;
+
+static void brief_end(brief *self) {
+    uhn_memory_free(self->memory);
+    uhnpy_drop_rows(&self->patterns);
+    uhnpy_drop_rows(&self->values);
+}
+
+static int brief_begin(brief *self, const uhnpy_equation *equation, PyObject *patterns,
+                       PyObject *values) {
+    *self = (brief){.memory = NULL};
+    if (uhnpy_take_rows(patterns, "patterns", "n_patterns, n_features", NPY_NOTYPE,
+                        &self->patterns) < 0) {
+        return -1;
+    }
+    const char *empty = self->patterns.n_columns == 0 ? "a pattern needs at least one feature"
+                        : self->patterns.n_rows == 0  ? "there is no pattern"
+                                                      : NULL;
+    if (empty) {
+        PyObject *has = uhnpy_shape(self->patterns.array);
+        if (has) {
+            PyErr_Format(PyExc_ValueError, "patterns has shape %R: %s", has, empty);
+            Py_DECREF(has);
+        }
+        goto failed;
+    }
+    if (uhnpy_given(values)) {
+        if (uhnpy_take_rows(values, "values", "n_patterns, n_values", self->patterns.type,
+                            &self->values) < 0) {
+            goto failed;
+        }
+        if (self->values.n_rows != self->patterns.n_rows || self->values.n_columns == 0) {
+            PyObject *has = uhnpy_shape(self->values.array);
+            if (has) {
+                PyErr_Format(PyExc_ValueError,
+                             "values has shape %R, but there are %zu patterns; pass one row a "
+                             "pattern, shape (%zu, n_values)",
+                             has, self->patterns.n_rows, self->patterns.n_rows);
+                Py_DECREF(has);
+            }
+            goto failed;
+        }
+    }
+    bool alone = self->values.array == NULL;
+    uhn_dtype dtype = uhnpy_dtype(self->patterns.type);
+    uhn_error error = {.status = UHN_OK};
+    uhn_status status =
+        uhn_memory_new(dtype, self->patterns.n_columns, alone ? 0 : self->values.n_columns, 0,
+                       &self->memory);
+    if (status == UHN_OK) {
+        const uhn_row_info *info =
+            equation->score ? NULL : uhn_similarity_info(equation->core.similarity);
+        uhn_rows rows = {
+            .patterns = self->patterns.data,
+            .values = alone ? NULL : self->values.data,
+            .n_rows = self->patterns.n_rows,
+            .borrow = true,
+        };
+        Py_BEGIN_ALLOW_THREADS
+        if (info && info->non_negative) {
+            status = uhn_check_rows(dtype, rows.patterns, rows.n_rows, self->patterns.n_columns,
+                                    &equation->core, "patterns", &error);
+        }
+        if (status == UHN_OK) {
+            status = uhn_memory_store(self->memory, &rows, &error);
+        }
+        Py_END_ALLOW_THREADS
+    }
+    if (status != UHN_OK) {
+        uhnpy_raise(status, &error);
+        goto failed;
+    }
+    self->loan.patterns = self->patterns.array;
+    self->loan.values = self->values.array;
+    self->loans[0] = &self->loan;
+    self->target = (uhnpy_target){self->memory, equation, self->loans, 1};
+    return 0;
+failed:
+    brief_end(self);
+    return -1;
+}
+
+/* ------------------------------------------------------------------------------------- functions -- */
+
+PyDoc_STRVAR(retrieve_doc,
+"retrieve($module, patterns, queries, values=None, *, n_steps=1, tol=None, out=None, "
+"similarity='dot', separation='softmax', transform=None, eps=None, gamma=None, beta=None, "
+"degree=None, k=None, alpha=None, theta=None, normalize=None, normalize_scores=False)\n--\n\n"
+"Retrieve values for queries from patterns, without keeping a memory.\n\n"
+"``z = P . sep(sim(M, q))``, arXiv 2202.04557.\n\n"
+"Parameters\n"
+"----------\n"
+"patterns : array_like, shape (n_patterns, n_features) or (n_features,)\n"
+"queries : array_like, shape (n_queries, n_features) or (n_features,)\n"
+"values : array_like, shape (n_patterns, n_values), optional\n"
+"    None: the patterns themselves.\n"
+"n_steps, tol, out\n"
+"    As for `Memory.retrieve`.\n"
+"similarity, separation, transform, eps, gamma, beta, degree, k, alpha, theta, normalize, \
+normalize_scores\n"
+"    As for `Memory`.\n\n"
+"Returns\n"
+"-------\n"
+"ndarray, shape (n_queries, n_values), or (n_values,) for a 1-D query\n\n"
+"Raises\n"
+"------\n"
+"ValueError, TypeError\n"
+"    As `Memory` and `Memory.retrieve`.");
+
+static PyObject *module_retrieve(PyObject *module, PyObject *const *args, Py_ssize_t n_args,
+                                 PyObject *kwnames) {
+    static const uhnpy_signature signature = {
+        "retrieve", 2, 3, 18,
+        {UHNPY_patterns, UHNPY_queries, UHNPY_values, UHNPY_n_steps, UHNPY_tol, UHNPY_out,
+         UHNPY_EQUATION_NAMES}};
+    const uhnpy_state *state = PyModule_GetState(module);
+    PyObject *values[UHNPY_MAX_ARGUMENTS];
+    uhnpy_equation equation;
+    brief memory;
+    if (uhnpy_parse(state, &signature, args, n_args, kwnames, values) < 0 ||
+        uhnpy_take_equation(state, values + 6, &equation) < 0 ||
+        brief_begin(&memory, &equation, values[0], values[2]) < 0) {
+        return NULL;
+    }
+    PyObject *result = uhnpy_retrieve(&memory.target, values[1], values[3], values[4], values[5]);
+    brief_end(&memory);
+    return result;
+}
+
+PyDoc_STRVAR(similarity_doc,
+"similarity($module, patterns, queries, similarity='dot', *, transform=None, eps=None, "
+"gamma=None)\n--\n\n"
+"The similarity of every pattern to every query; larger is more similar.\n\n"
+"Parameters\n"
+"----------\n"
+"patterns : array_like, shape (n_patterns, n_features) or (n_features,)\n"
+"queries : array_like, shape (n_queries, n_features) or (n_features,)\n"
+"similarity, transform, eps, gamma\n"
+"    As for `Memory`.\n\n"
+"Returns\n"
+"-------\n"
+"ndarray, shape (n_queries, n_patterns), or (n_patterns,) for a 1-D query\n"
+"    float32 if the patterns are, else float64.\n\n"
+"Raises\n"
+"------\n"
+"ValueError, TypeError\n"
+"    As `Memory` and `Memory.scores`.");
+
+static PyObject *module_similarity(PyObject *module, PyObject *const *args, Py_ssize_t n_args,
+                                   PyObject *kwnames) {
+    static const uhnpy_signature signature = {
+        "similarity", 2, 3, 6,
+        {UHNPY_patterns, UHNPY_queries, UHNPY_similarity, UHNPY_transform, UHNPY_eps, UHNPY_gamma}};
+    const uhnpy_state *state = PyModule_GetState(module);
+    PyObject *values[6], *keywords[UHNPY_N_EQUATION] = {NULL};
+    uhnpy_equation equation;
+    brief memory;
+    if (uhnpy_parse(state, &signature, args, n_args, kwnames, values) < 0) {
+        return NULL;
+    }
+    for (int i = 2; i < signature.n_names; i++) {
+        keywords[signature.names[i]] = values[i];
+    }
+    if (uhnpy_take_equation(state, keywords, &equation) < 0 ||
+        brief_begin(&memory, &equation, values[0], NULL) < 0) {
+        return NULL;
+    }
+    PyObject *result = uhnpy_scores(&memory.target, values[1], NULL, false);
+    brief_end(&memory);
+    return result;
+}
+
+PyDoc_STRVAR(separate_doc,
+"separate($module, scores, separation='softmax', *, beta=None, degree=None, k=None, alpha=None, "
+"theta=None, normalize=None, normalize_scores=False)\n--\n\n"
+"Turn scores into weights.\n\n"
+"Parameters\n"
+"----------\n"
+"scores : array_like, shape (n_queries, n_patterns) or (n_patterns,)\n"
+"separation, beta, degree, k, alpha, theta, normalize, normalize_scores\n"
+"    As for `Memory`.\n\n"
+"Returns\n"
+"-------\n"
+"ndarray, of the shape of `scores`\n"
+"    float32 if the scores are, else float64.\n\n"
+"Raises\n"
+"------\n"
+"ValueError\n"
+"    If a score is NaN or outside the domain of the separation, or all scores of a query are\n"
+"    -inf.");
+
+static PyObject *module_separate(PyObject *module, PyObject *const *args, Py_ssize_t n_args,
+                                 PyObject *kwnames) {
+    static const uhnpy_signature signature = {
+        "separate", 1, 2, 9,
+        {UHNPY_scores, UHNPY_separation, UHNPY_beta, UHNPY_degree, UHNPY_k, UHNPY_alpha, UHNPY_theta,
+         UHNPY_normalize, UHNPY_normalize_scores}};
+    const uhnpy_state *state = PyModule_GetState(module);
+    PyObject *values[9], *keywords[UHNPY_N_EQUATION] = {NULL};
+    uhnpy_equation equation;
+    if (uhnpy_parse(state, &signature, args, n_args, kwnames, values) < 0) {
+        return NULL;
+    }
+    for (int i = 1; i < signature.n_names; i++) {
+        keywords[signature.names[i]] = values[i];
+    }
+    if (uhnpy_take_equation(state, keywords, &equation) < 0) {
+        return NULL;
+    }
+    return uhnpy_separate(&equation, values[0]);
+}
+
+PyDoc_STRVAR(attention_doc,
+"attention($module, queries, keys, values, *, beta=None, mask=None, out=None)\n--\n\n"
+"Attention: one step of a memory whose patterns are the keys.\n\n"
+"``softmax(beta queries . keys^T) . values``, Vaswani et al., arXiv 1706.03762; as retrieval from\n"
+"a modern Hopfield network, Ramsauer et al., arXiv 2008.02217.\n\n"
+"Parameters\n"
+"----------\n"
+"queries : array_like, shape (..., L, E)\n"
+"keys : array_like, shape (..., S, E)\n"
+"values : array_like, shape (..., S, V)\n"
+"    The leading axes broadcast.\n"
+"beta : float, optional\n"
+"    1 / sqrt(E) by default.\n"
+"mask : array_like of bool, broadcastable to (..., L, S), optional\n"
+"    True where a query may attend to a key.\n"
+"out : ndarray, optional\n"
+"    Where the result goes: exact dtype and shape, C-contiguous, apart from the inputs.\n\n"
+"Returns\n"
+"-------\n"
+"ndarray, shape (..., L, V)\n"
+"    float32 if all three arrays are, else float64. A query that may attend to nothing gets\n"
+"    zeros.\n\n"
+"Raises\n"
+"------\n"
+"ValueError\n"
+"    If shapes do not fit or a number is not finite.\n"
+"TypeError\n"
+"    If an array is not of real numbers, or the mask is not boolean.");
+
+static PyObject *module_attention(PyObject *module, PyObject *const *args, Py_ssize_t n_args,
+                                  PyObject *kwnames) {
+    static const uhnpy_signature signature = {
+        "attention", 3, 3, 6,
+        {UHNPY_queries, UHNPY_keys, UHNPY_values, UHNPY_beta, UHNPY_mask, UHNPY_out}};
+    PyObject *values[6];
+    if (uhnpy_parse(PyModule_GetState(module), &signature, args, n_args, kwnames, values) < 0) {
+        return NULL;
+    }
+    return uhnpy_attention(values[0], values[1], values[2], values[3], values[4], values[5]);
+}
+
+PyDoc_STRVAR(merge_doc,
+"merge($module, parts)\n--\n\n"
+"One partial of several.\n\n"
+"Parameters\n"
+"----------\n"
+"parts : iterable of Partial\n"
+"    Of the same queries and equation, over different rows; in any order.\n\n"
+"Returns\n"
+"-------\n"
+"Partial\n\n"
+"Raises\n"
+"------\n"
+"ValueError\n"
+"    If there is no part, two of them hold the same row, or they differ in queries, sizes or\n"
+"    equation.\n"
+"TypeError\n"
+"    If a part is not a Partial.");
+
+/* A dictionary from the name of every row of a table to its line of documentation. */
+static PyObject *table(PyObject *const *names, int n, const uhn_row_info *(*info)(int)) {
+    PyObject *dict = PyDict_New();
+    for (int i = 0; dict && i < n; i++) {
+        PyObject *doc = PyUnicode_FromString(info(i)->doc);
+        if (!doc || PyDict_SetItem(dict, names[i], doc) < 0) {
+            Py_CLEAR(dict);
+        }
+        Py_XDECREF(doc);
+    }
+    return dict;
+}
+
+static const uhn_row_info *similarity_row(int i) {
+    return uhn_similarity_info((uhn_similarity)i);
+}
+
+static const uhn_row_info *separation_row(int i) {
+    return uhn_separation_info((uhn_separation)i);
+}
+
+PyDoc_STRVAR(similarities_doc,
+"similarities($module)\n--\n\n"
+"The similarities by name, each with a line of documentation.\n\n"
+"m is a pattern and q a query; a distance d enters as `transform` says.\n\n"
+"Returns\n"
+"-------\n"
+"dict of str to str");
+
+static PyObject *module_similarities(PyObject *module, PyObject *unused) {
+    (void)unused;
+    const uhnpy_state *state = PyModule_GetState(module);
+    return table(state->similarity_names, UHN_N_SIMILARITIES, similarity_row);
+}
+
+PyDoc_STRVAR(separations_doc,
+"separations($module)\n--\n\n"
+"The separations by name, each with a line of documentation.\n\n"
+"s are the scores of one query and w its weights.\n\n"
+"Returns\n"
+"-------\n"
+"dict of str to str");
+
+static PyObject *module_separations(PyObject *module, PyObject *unused) {
+    (void)unused;
+    const uhnpy_state *state = PyModule_GetState(module);
+    return table(state->separation_names, UHN_N_SEPARATIONS, separation_row);
+}
+
+#if defined(__clang__)
+#define COMPILER "clang " __clang_version__
+#elif defined(__GNUC__)
+#define COMPILER "gcc " __VERSION__
+#else
+#define COMPILER "unknown"
+#endif
+
+PyDoc_STRVAR(cpu_info_doc,
+"cpu_info($module)\n--\n\n"
+"How this build computes.\n\n"
+"Returns\n"
+"-------\n"
+"dict\n"
+"    `path`, the kernels in use ('generic', 'avx2', 'avx512' or 'neon'; the environment variable\n"
+"    UHN_CPU chooses); `available`, a tuple of those that this machine can run; `n_threads`;\n"
+"    `compiler`; `version`.");
+
+static PyObject *module_cpu_info(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    PyObject *list = PyUnicode_FromString(uhn_cpu_available());
+    PyObject *comma = list ? PyUnicode_FromString(",") : NULL;
+    PyObject *names = comma ? PyUnicode_Split(list, comma, -1) : NULL;
+    PyObject *stripped = names ? PyTuple_New(PyList_GET_SIZE(names)) : NULL;
+    for (Py_ssize_t i = 0; stripped && i < PyList_GET_SIZE(names); i++) {
+        PyObject *name = PyObject_CallMethod(PyList_GET_ITEM(names, i), "strip", NULL);
+        if (!name) {
+            Py_CLEAR(stripped);
+        } else {
+            PyTuple_SET_ITEM(stripped, i, name);
+        }
+    }
+    Py_XDECREF(list);
+    Py_XDECREF(comma);
+    Py_XDECREF(names);
+    if (!stripped) {
+        return NULL;
+    }
+    return Py_BuildValue("{s:s, s:N, s:i, s:s, s:s}", "path", uhn_cpu_path(), "available", stripped,
+                         "n_threads", uhn_num_threads(), "compiler", COMPILER, "version",
+                         UHN_VERSION);
+}
+
+PyDoc_STRVAR(set_num_threads_doc,
+"set_num_threads($module, n)\n--\n\n"
+"Set the number of threads that later calls may use.\n\n"
+"Parameters\n"
+"----------\n"
+"n : int\n"
+"    At least 1. The answer has the same bits for any number.\n\n"
+"Raises\n"
+"------\n"
+"ValueError\n"
+"    If n is out of bounds.\n\n"
+"Notes\n"
+"-----\n"
+"At start it is the environment variable UHN_NUM_THREADS, else the number of CPUs this process\n"
+"may run on.");
+
+static PyObject *module_set_num_threads(PyObject *module, PyObject *const *args, Py_ssize_t n_args,
+                                        PyObject *kwnames) {
+    static const uhnpy_signature signature = {"set_num_threads", 1, 1, 1, {UHNPY_n}};
+    PyObject *values[1];
+    size_t n;
+    if (uhnpy_parse(PyModule_GetState(module), &signature, args, n_args, kwnames, values) < 0 ||
+        uhnpy_take_size(values[0], "n", 1, &n) < 0) {
+        return NULL;
+    }
+    if (n > INT_MAX || uhn_set_num_threads((int)n) != UHN_OK) {
+        return uhnpy_fail(PyExc_ValueError, "n is %zu: that is more threads than can be used", n);
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(get_num_threads_doc,
+"get_num_threads($module)\n--\n\n"
+"The number of threads a call may use.\n\n"
+"Returns\n"
+"-------\n"
+"int");
+
+static PyObject *module_get_num_threads(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    return PyLong_FromLong(uhn_num_threads());
+}
+
+#define WITH_KEYWORDS(name, function, doc) \
+    {name, (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS, doc}
+
+static PyMethodDef module_functions[] = {
+    WITH_KEYWORDS("retrieve", module_retrieve, retrieve_doc),
+    WITH_KEYWORDS("similarity", module_similarity, similarity_doc),
+    WITH_KEYWORDS("separate", module_separate, separate_doc),
+    WITH_KEYWORDS("attention", module_attention, attention_doc),
+    WITH_KEYWORDS("merge", uhnpy_merge, merge_doc),
+    WITH_KEYWORDS("set_num_threads", module_set_num_threads, set_num_threads_doc),
+    {"get_num_threads", module_get_num_threads, METH_NOARGS, get_num_threads_doc},
+    {"similarities", module_similarities, METH_NOARGS, similarities_doc},
+    {"separations", module_separations, METH_NOARGS, separations_doc},
+    {"cpu_info", module_cpu_info, METH_NOARGS, cpu_info_doc},
+    {"_rebuild_memory", uhnpy_rebuild_memory, METH_VARARGS,
+     PyDoc_STR("_rebuild_memory($module, patterns, values, prior, keywords, /)\n--\n\n"
+               "What a pickled Memory calls.")},
+    {"_rebuild_partial", uhnpy_rebuild_partial, METH_VARARGS,
+     PyDoc_STR("_rebuild_partial($module, wire, single, /)\n--\n\n"
+               "What a pickled Partial calls.")},
+    {NULL, NULL, 0, NULL},
+};
+
+/* ---------------------------------------------------------------------------------- the module -- */
+
+static PyStructSequence_Field recall_fields[] = {
+    {"state", "the states the queries came to, (n_queries, n_features)"},
+    {"n_steps", "steps done, int64"},
+    {"status", "'fixed point', '2-cycle', 'step limit' or 'none active'"},
+    {"change", "largest change of a component in the last step, float64"},
+    {NULL, NULL},
+};
+
+static PyStructSequence_Desc recall_desc = {
+    .name = "uhn.Recall",
+    .doc = "What `Memory.recall` returns: a tuple (state, n_steps, status, change).",
+    .fields = recall_fields,
+    .n_in_sequence = 4,
+};
+
+static int intern(PyObject **slot, const char *name) {
+    *slot = PyUnicode_InternFromString(name);
+    return *slot ? 0 : -1;
+}
+
+static int fill_names(uhnpy_state *state) {
+    static const char *const names[] = {
+#define NAME(name) #name,
+        UHNPY_NAMES(NAME)
+#undef NAME
+    };
+    static const char *const transforms[UHN_N_TRANSFORMS] = {"negative", "inverse", "rbf"};
+    static const char *const normalizes[UHN_N_NORMALIZES] = {"none", "sum"};
+    static const char *const reasons[UHNPY_N_REASONS] = {"fixed point", "2-cycle", "step limit",
+                                                         "none active"};
+    int done = 0;
+    for (int i = 0; i < UHNPY_N_NAMES; i++) {
+        done |= intern(&state->names[i], names[i]);
+    }
+    for (int i = 0; i < UHN_N_SIMILARITIES; i++) {
+        done |= intern(&state->similarity_names[i], similarity_row(i)->name);
+    }
+    for (int i = 0; i < UHN_N_SEPARATIONS; i++) {
+        done |= intern(&state->separation_names[i], separation_row(i)->name);
+    }
+    for (int i = 0; i < UHN_N_TRANSFORMS; i++) {
+        done |= intern(&state->transform_names[i], transforms[i]);
+    }
+    for (int i = 0; i < UHN_N_NORMALIZES; i++) {
+        done |= intern(&state->normalize_names[i], normalizes[i]);
+    }
+    for (int i = 0; i < UHNPY_N_REASONS; i++) {
+        done |= intern(&state->reason_names[i], reasons[i]);
+    }
+    return done;
+}
+
+static int module_exec(PyObject *module) {
+    if (PyArray_ImportNumPyAPI() < 0) {
+        return -1;
+    }
+    uhnpy_state *state = PyModule_GetState(module);
+    if (fill_names(state) < 0) {
+        return -1;
+    }
+    state->memory_type =
+        (PyTypeObject *)PyType_FromModuleAndSpec(module, &uhnpy_memory_spec, NULL);
+    state->partial_type =
+        (PyTypeObject *)PyType_FromModuleAndSpec(module, &uhnpy_partial_spec, NULL);
+    state->recall_type = PyStructSequence_NewType(&recall_desc);
+    state->rebuild_memory = PyObject_GetAttrString(module, "_rebuild_memory");
+    state->rebuild_partial = PyObject_GetAttrString(module, "_rebuild_partial");
+    if (!state->memory_type || !state->partial_type || !state->recall_type ||
+        !state->rebuild_memory || !state->rebuild_partial ||
+        PyModule_AddType(module, state->memory_type) < 0 ||
+        PyModule_AddType(module, state->partial_type) < 0 ||
+        PyModule_AddType(module, state->recall_type) < 0 ||
+        PyModule_AddStringConstant(module, "__version__", UHN_VERSION) < 0) {
+        return -1;
+    }
+    return 0;
+}
+
+/* Calls `visit` for every object of the state; what it returns ends the walk if not 0. */
+static int for_each_object(uhnpy_state *state, int (*visit)(PyObject **, void *), void *context) {
+    PyObject **single[] = {(PyObject **)&state->memory_type, (PyObject **)&state->partial_type,
+                           (PyObject **)&state->recall_type, &state->rebuild_memory,
+                           &state->rebuild_partial};
+    struct {
+        PyObject **objects;
+        int n;
+    } lists[] = {
+        {state->names, UHNPY_N_NAMES},
+        {state->similarity_names, UHN_N_SIMILARITIES},
+        {state->separation_names, UHN_N_SEPARATIONS},
+        {state->transform_names, UHN_N_TRANSFORMS},
+        {state->normalize_names, UHN_N_NORMALIZES},
+        {state->reason_names, UHNPY_N_REASONS},
+    };
+    for (size_t i = 0; i < sizeof single / sizeof single[0]; i++) {
+        int result = visit(single[i], context);
+        if (result) {
+            return result;
+        }
+    }
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+        for (int j = 0; j < lists[i].n; j++) {
+            int result = visit(&lists[i].objects[j], context);
+            if (result) {
+                return result;
+            }
+        }
+    }
+    return 0;
+}
+
+typedef struct {
+    visitproc visit;
+    void *arg;
+} visitor;
+
+static int visit_object(PyObject **object, void *context) {
+    const visitor *to = context;
+    return *object ? to->visit(*object, to->arg) : 0;
+}
+
+static int clear_object(PyObject **object, void *context) {
+    (void)context;
+    Py_CLEAR(*object);
+    return 0;
+}
+
+static int module_traverse(PyObject *module, visitproc visit, void *arg) {
+    uhnpy_state *state = PyModule_GetState(module);
+    visitor to = {visit, arg};
+    return state ? for_each_object(state, visit_object, &to) : 0;
+}
+
+static int module_clear(PyObject *module) {
+    uhnpy_state *state = PyModule_GetState(module);
+    return state ? for_each_object(state, clear_object, NULL) : 0;
+}
+
+static void module_free(void *module) {
+    module_clear(module);
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+#if PY_VERSION_HEX >= 0x030C0000
+    /* NumPy itself cannot be loaded by a second interpreter. */
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+#if PY_VERSION_HEX >= 0x030D0000
+    /* Fields of a Memory are guarded by the interpreter lock, not by locks of their own. */
+    {Py_mod_gil, Py_MOD_GIL_USED},
+#endif
+    {0, NULL},
+};
+
+static PyModuleDef module_def = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "uhn._core",
+    .m_doc = "Universal Hopfield networks: associative memories as one equation, compiled.",
+    .m_size = sizeof(uhnpy_state),
+    .m_methods = module_functions,
+    .m_slots = module_slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
+};
+
+PyMODINIT_FUNC PyInit__core(void);
+PyMODINIT_FUNC PyInit__core(void) {
+    return PyModuleDef_Init(&module_def);
+}
