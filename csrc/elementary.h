@@ -108,6 +108,35 @@
     UHN_LOG_F32_P7, UHN_LOG_F32_P6, UHN_LOG_F32_P5, UHN_LOG_F32_P4, UHN_LOG_F32_P3,            \
         UHN_LOG_F32_P2, UHN_LOG_F32_P1, UHN_LOG_F32_P0
 
+/* A quicker logarithm for float where only its absolute error counts, as in u ln u. With i the five
+ * leading bits of the fraction of x = 2^e m, m in [1, 2), and tables C[i] = 1 / (1 + (i + 1/2) / 32)
+ * and L[i] = -ln C[i], both rounded,
+ *
+ *     f = fma(m, C[i], -1);  p = fma(f, A2, A1);  p = fma(f, p, 1);  p = fma(f, p, L[i])
+ *     ln x = fma(e, ln 2, p)
+ *
+ * is off by at most 1.6 * 2^-24 max(1, |ln x|): over every float in [1/2, 2) and 1.2e7 others. A1 and
+ * A2 minimise the largest error of f + A1 f^2 + A2 f^3 for |f| <= 1/63, which is 2^-28.4. */
+#define UHN_LOG_TABLE_A1 -0x1.0006e4p-1f
+#define UHN_LOG_TABLE_A2 0x1.556254p-2f
+#define UHN_LOG_TABLE_LN2 0x1.62e43p-1f
+#define UHN_LOG_TABLE_C                                                                        \
+    0x1.f81f82p-1f, 0x1.e9131ap-1f, 0x1.dae608p-1f, 0x1.cd8568p-1f, 0x1.c0e07p-1f,             \
+        0x1.b4e81cp-1f, 0x1.a98ef6p-1f, 0x1.9ec8eap-1f, 0x1.948b1p-1f, 0x1.8acb9p-1f,          \
+        0x1.818182p-1f, 0x1.78a4c8p-1f, 0x1.702e06p-1f, 0x1.681682p-1f, 0x1.605816p-1f,        \
+        0x1.58ed24p-1f, 0x1.51d07ep-1f, 0x1.4afd6ap-1f, 0x1.446f86p-1f, 0x1.3e22ccp-1f,        \
+        0x1.381382p-1f, 0x1.323e34p-1f, 0x1.2c9fb4p-1f, 0x1.27350cp-1f, 0x1.21fb78p-1f,        \
+        0x1.1cf06ap-1f, 0x1.181182p-1f, 0x1.135c82p-1f, 0x1.0ecf56p-1f, 0x1.0a681p-1f,         \
+        0x1.0624dep-1f, 0x1.020408p-1f
+#define UHN_LOG_TABLE_L                                                                        \
+    0x1.fc0a8ap-7f, 0x1.77459cp-5f, 0x1.341d74p-4f, 0x1.a926d8p-4f, 0x1.0d77e8p-3f,            \
+        0x1.44d2b4p-3f, 0x1.7ab89p-3f, 0x1.af3c92p-3f, 0x1.e27076p-3f, 0x1.0a325p-2f,          \
+        0x1.22941ep-2f, 0x1.3a64c6p-2f, 0x1.51aad8p-2f, 0x1.686c8p-2f, 0x1.7eaf84p-2f,         \
+        0x1.94793ep-2f, 0x1.a9ceccp-2f, 0x1.beb4dap-2f, 0x1.d32fe8p-2f, 0x1.e74426p-2f,        \
+        0x1.faf586p-2f, 0x1.0723e6p-1f, 0x1.109f3cp-1f, 0x1.19ee6ap-1f, 0x1.23130ep-1f,        \
+        0x1.2c0eap-1f, 0x1.34e288p-1f, 0x1.3d9024p-1f, 0x1.4618bep-1f, 0x1.4e7d82p-1f,         \
+        0x1.56bf9cp-1f, 0x1.5ee02ap-1f
+
 /* double: with s = f / (2 + f) and z = s^2, ln(1 + f) = 2 atanh s = 2 s + s z R(z); since 2 s =
  * f - s f, this is f - y + s (y + z R) with y = f^2/2, in which the error of the division
  * counts only in the small last term. A polynomial in f would need more than twice the degree.

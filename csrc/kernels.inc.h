@@ -20,6 +20,8 @@
  *     MX          rows for the kernels that need more registers a row
  *     PR, PV      queries and vectors of the projection's block of registers: PR = 4 or more, PV = 2 or 4
  *     SQRT(x)     the square root of a scalar
+ *     EXPONENT(x), FRACTION(x)  e and m of x = 2^e m with 1 <= m < 2, of normal floats (float alone)
+ *     LOOK_UP(table, i)         a table of 32 floats at the low five bits of each lane (float alone)
  *
  * It leaves F(table), for kernels_<path>.c to publish, and takes its own macros back.
  *
@@ -71,6 +73,24 @@ UHN_INLINE vec F(log)(vec x) {
     const vec y = (SET1(0.5) * f) * f, t = FMA(z, p, y);
     const vec c = FMA(s, t, FMA(e, SET1(UHN_LOG_F64_LN2_LO), SET1(0) - y));
     return FMA(e, SET1(UHN_LOG_F64_LN2_HI), f + c);
+#endif
+}
+
+/* The logarithm with a small absolute error, for u log u; elementary.h has the recipe. Numbers under
+ * the least normal one count as that. */
+UHN_INLINE vec F(log_absolute)(vec x) {
+    const vec tiny = SET1((T)(IS_FLOAT ? 0x1p-126 : 0x1p-1022));
+    x = MAXV(x, tiny);
+#if IS_FLOAT
+    static const T c[32] = {UHN_LOG_TABLE_C}, l[32] = {UHN_LOG_TABLE_L};
+    const ivec index = (ivec)x >> (MANTISSA - 5);
+    const vec f = FMA(FRACTION(x), LOOK_UP(c, index), SET1(-1));
+    vec p = FMA(f, SET1(UHN_LOG_TABLE_A2), SET1(UHN_LOG_TABLE_A1));
+    p = FMA(f, p, SET1(1));
+    p = FMA(f, p, LOOK_UP(l, index));
+    return FMA(EXPONENT(x), SET1(UHN_LOG_TABLE_LN2), p);
+#else
+    return F(log)(x);
 #endif
 }
 
@@ -152,7 +172,7 @@ UHN_INLINE vec F(log)(vec x) {
  * rounded, so that p = r gives exactly 0. */
 UHN_INLINE vec F(divergence)(vec half_p, vec p_term, vec half_r, vec r_term) {
     const vec u = half_p + half_r;
-    return (p_term + r_term) - u * F(log)(u);
+    return (p_term + r_term) - u * F(log_absolute)(u);
 }
 
 #define DIFFERENCE (m - q)
@@ -346,7 +366,7 @@ static void F(prepare)(const void *row_, double scale, double eps, bool halves,
         vec log_p = (vec)(((ivec)l & positive) | ((ivec)minus_infinity & ~positive));
         if (halves) {
             kept = kept * SET1((T)0.5);
-            log_p = kept * l;
+            log_p = kept * F(log_absolute)(p);
         }
         memcpy(out + j, &kept, n * sizeof(T));
         memcpy(logs + j, &log_p, n * sizeof(T));

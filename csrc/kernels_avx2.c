@@ -28,7 +28,13 @@
 #define MAXV(a, b) _mm256_max_ps(a, b)
 #define ROUND(a) _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
 #define SQRT(x) __builtin_sqrtf(x)
+#define EXPONENT(x) __builtin_convertvector(((ivec)(x) >> 23) - 127, vec)
+#define FRACTION(x) ((vec)(((ivec)(x)&0x7fffff) | 0x3f800000))
+#define LOOK_UP(table, i) _mm256_i32gather_ps(table, (__m256i)((i)&31), 4)
 #include "kernels.inc.h"
+#undef EXPONENT
+#undef FRACTION
+#undef LOOK_UP
 #undef T
 #undef I
 #undef V

@@ -43,7 +43,14 @@
 #define MAXV(a, b) _mm512_max_ps(a, b)
 #define ROUND(a) _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
 #define SQRT(x) __builtin_sqrtf(x)
+#define EXPONENT(x) _mm512_getexp_ps(x)
+#define FRACTION(x) _mm512_getmant_ps(x, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_src)
+#define LOOK_UP(table, i)                                                                      \
+    _mm512_permutex2var_ps(_mm512_loadu_ps(table), (__m512i)(i), _mm512_loadu_ps((table) + 16))
 #include "kernels.inc.h"
+#undef EXPONENT
+#undef FRACTION
+#undef LOOK_UP
 #undef T
 #undef I
 #undef V

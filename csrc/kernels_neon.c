@@ -28,7 +28,15 @@
 #define MAXV(a, b) vbslq_f32(vcgtq_f32(a, b), a, b)
 #define ROUND(a) vrndnq_f32(a)
 #define SQRT(x) __builtin_sqrtf(x)
+#define EXPONENT(x) __builtin_convertvector(((ivec)(x) >> 23) - 127, vec)
+#define FRACTION(x) ((vec)(((ivec)(x)&0x7fffff) | 0x3f800000))
+#define LOOK_UP(table, i)                                                                      \
+    ((vec){(table)[(i)[0] & 31], (table)[(i)[1] & 31], (table)[(i)[2] & 31],                   \
+           (table)[(i)[3] & 31]})
 #include "kernels.inc.h"
+#undef EXPONENT
+#undef FRACTION
+#undef LOOK_UP
 #undef T
 #undef I
 #undef V

@@ -220,7 +220,7 @@ uhn_status uhn_candidates_finish(const uhn_shape *shape, uhn_candidates *list, u
  * level of cache together; ranges of rows are cut, at powers of two so that each is one node, until
  * there are enough tasks to keep the threads equally busy. */
 static void plan(uhn_pass *pass, int n_threads) {
-    enum { CACHE = 640 << 10, MOST = 192, TASKS_A_THREAD = 16 };
+    enum { CACHE = 320 << 10, MOST = 192, TASKS_A_THREAD = 16 };
     const uhn_shape *shape = &pass->shape;
     const size_t V = shape->kernels->vector, panel = V * shape->kernels->panel_vectors;
     size_t n_queries = 1, n_blocks = 1;

@@ -1,8 +1,8 @@
 /*
  * compute.c - the operations on a core memory and an equation.
  *
- * Each takes its arguments, makes the arrays of the result, lets the interpreter lock go, calls the
- * core once, and hands the arrays out or turns the status into an exception.
+ * Each takes its arguments, makes the arrays of the result, lets the interpreter lock go, calls
+ * the core once, and hands the arrays out or turns the status into an exception.
  */
 #include "compute.h"
 
@@ -26,7 +26,8 @@ static int take_question(const uhnpy_target *target, PyObject *object, question 
     }
     out->type = uhnpy_type(target->memory);
     out->n_features = uhn_memory_n_features(target->memory);
-    if (uhnpy_take_rows(object, "queries", "n_queries, n_features", out->type, &out->rows) < 0) {
+    if (uhnpy_take_rows(object, "queries", "n_queries, n_features", out->type, &out->rows) <
+        0) {
         return -1;
     }
     if (uhnpy_check_width(&out->rows, "queries", out->n_features) < 0) {
@@ -37,8 +38,8 @@ static int take_question(const uhnpy_target *target, PyObject *object, question 
 }
 
 /* The array for one row of results a query: 1-D for a 1-D query. */
-static PyArrayObject *take_answer(const uhnpy_target *target, const question *asked, size_t n_columns,
-                                  PyObject *out) {
+static PyArrayObject *take_answer(const uhnpy_target *target, const question *asked,
+                                  size_t n_columns, PyObject *out) {
     if (n_columns > (size_t)PY_SSIZE_T_MAX) {
         PyErr_NoMemory();
         return NULL;
@@ -52,8 +53,9 @@ static PyArrayObject *take_answer(const uhnpy_target *target, const question *as
     bool apart = uhnpy_check_apart(array, asked->rows.array, "queries") == 0;
     for (size_t i = 0; apart && i < target->n_loans; i++) {
         const uhnpy_loan *loan = target->loans[i];
-        apart = !(loan->patterns && uhnpy_check_apart(array, loan->patterns, "the patterns") < 0) &&
-                !(loan->values && uhnpy_check_apart(array, loan->values, "the values") < 0);
+        apart =
+            !(loan->patterns && uhnpy_check_apart(array, loan->patterns, "the patterns") < 0) &&
+            !(loan->values && uhnpy_check_apart(array, loan->values, "the values") < 0);
     }
     if (!apart) {
         Py_CLEAR(array);
@@ -90,10 +92,11 @@ static int check_iterable(const uhnpy_target *target, const char *what) {
     if (n_features == n_values) {
         return 0;
     }
-    PyErr_Format(PyExc_ValueError,
-                 "%s needs values as wide as the patterns, because an answer is the next query; "
-                 "here patterns have %zu features and values %zu",
-                 what, n_features, n_values);
+    PyErr_Format(
+        PyExc_ValueError,
+        "%s needs values as wide as the patterns, because an answer is the next query; "
+        "here patterns have %zu features and values %zu",
+        what, n_features, n_values);
     return -1;
 }
 
@@ -116,12 +119,13 @@ PyObject *uhnpy_retrieve(const uhnpy_target *target, PyObject *queries, PyObject
         uhnpy_run run;
         uhnpy_run_begin(&run, target->equation, asked.type, asked.n_features);
         if (steps == 1) {
-            status = uhn_retrieve(target->memory, &run.equation, asked.rows.data, asked.rows.n_rows,
-                                  &run.core, PyArray_DATA(answer), NULL, &error);
+            status =
+                uhn_retrieve(target->memory, &run.equation, asked.rows.data, asked.rows.n_rows,
+                             &run.core, PyArray_DATA(answer), NULL, &error);
         } else {
-            status = uhn_recall(target->memory, &run.equation, asked.rows.data, asked.rows.n_rows,
-                                steps, tolerance, &run.core, PyArray_DATA(answer), NULL, NULL, NULL,
-                                &error);
+            status = uhn_recall(target->memory, &run.equation, asked.rows.data,
+                                asked.rows.n_rows, steps, tolerance, &run.core,
+                                PyArray_DATA(answer), NULL, NULL, NULL, &error);
         }
         uhnpy_run_end(&run);
         if (status != UHN_OK) {
@@ -133,7 +137,8 @@ PyObject *uhnpy_retrieve(const uhnpy_target *target, PyObject *queries, PyObject
     return (PyObject *)answer;
 }
 
-/* ------------------------------------------------------------------------------------ recall -- */
+/* ------------------------------------------------------------------------------------ recall
+ * -- */
 
 /* One string a query, for several queries: a NumPy array of text. */
 static PyObject *make_reasons(const uhnpy_state *state, const uint8_t *reasons, npy_intp n) {
@@ -191,9 +196,10 @@ PyObject *uhnpy_recall(const uhnpy_state *state, const uhnpy_target *target, PyO
         uhn_error error = {.status = UHN_OK};
         uhnpy_run run;
         uhnpy_run_begin(&run, target->equation, asked.type, asked.n_features);
-        uhn_status status = uhn_recall(target->memory, &run.equation, asked.rows.data, n, limit,
-                                       tolerance, &run.core, PyArray_DATA(states),
-                                       PyArray_DATA(steps), reasons, PyArray_DATA(changes), &error);
+        uhn_status status =
+            uhn_recall(target->memory, &run.equation, asked.rows.data, n, limit, tolerance,
+                       &run.core, PyArray_DATA(states), PyArray_DATA(steps), reasons,
+                       PyArray_DATA(changes), &error);
         uhnpy_run_end(&run);
         if (status != UHN_OK) {
             uhnpy_raise(status, &error);
@@ -203,7 +209,8 @@ PyObject *uhnpy_recall(const uhnpy_state *state, const uhnpy_target *target, PyO
     fields[0] = Py_NewRef((PyObject *)states);
     if (asked.rows.single) {
         fields[1] = PyLong_FromLongLong(*(const int64_t *)PyArray_DATA(steps));
-        fields[2] = Py_NewRef(state->reason_names[reasons[0] < UHNPY_N_REASONS ? reasons[0] : 0]);
+        fields[2] =
+            Py_NewRef(state->reason_names[reasons[0] < UHNPY_N_REASONS ? reasons[0] : 0]);
         fields[3] = PyFloat_FromDouble(*(const double *)PyArray_DATA(changes));
     } else {
         fields[1] = Py_NewRef((PyObject *)steps);
@@ -229,15 +236,17 @@ done:
     return result;
 }
 
-/* ------------------------------------------------------------------- scores, nearest, partial -- */
+/* ------------------------------------------------------------------- scores, nearest, partial
+ * -- */
 
-PyObject *uhnpy_scores(const uhnpy_target *target, PyObject *queries, PyObject *out, bool weights) {
+PyObject *uhnpy_scores(const uhnpy_target *target, PyObject *queries, PyObject *out,
+                       bool weights) {
     question asked;
     if (take_question(target, queries, &asked) < 0) {
         return NULL;
     }
-    /* The result has a column a pattern. A copy of the memory, which shares the rows, keeps their
-     * number as it is while another thread stores. */
+    /* The result has a column a pattern. A copy of the memory, which shares the rows, keeps
+     * their number as it is while another thread stores. */
     PyArrayObject *answer = NULL;
     uhn_memory *memory = NULL;
     uhn_status status = uhn_memory_copy(target->memory, &memory);
@@ -290,8 +299,8 @@ PyObject *uhnpy_nearest(const uhnpy_target *target, PyObject *queries, PyObject 
         uhnpy_run run;
         uhnpy_run_begin(&run, target->equation, asked.type, asked.n_features);
         uhn_status status =
-            uhn_nearest(target->memory, &run.equation, asked.rows.data, asked.rows.n_rows, count,
-                        &run.core, PyArray_DATA(indices), PyArray_DATA(scores), &error);
+            uhn_nearest(target->memory, &run.equation, asked.rows.data, asked.rows.n_rows,
+                        count, &run.core, PyArray_DATA(indices), PyArray_DATA(scores), &error);
         uhnpy_run_end(&run);
         if (status != UHN_OK) {
             uhnpy_raise(status, &error);
@@ -324,17 +333,18 @@ PyObject *uhnpy_partial(uhnpy_state *state, const uhnpy_target *target, PyObject
     uhn_error error = {.status = UHN_OK};
     uhn_status status;
     if (first > last || last > n_patterns) {
-        PyErr_Format(PyExc_ValueError,
-                     "rows start=%zu to stop=%zu are not in a memory of %zu patterns; 0 <= start <= "
-                     "stop <= %zu",
-                     first, last, n_patterns, n_patterns);
+        PyErr_Format(
+            PyExc_ValueError,
+            "rows start=%zu to stop=%zu are not in a memory of %zu patterns; 0 <= start <= "
+            "stop <= %zu",
+            first, last, n_patterns, n_patterns);
         uhnpy_drop_rows(&asked.rows);
         return NULL;
     }
     uhnpy_run run;
     uhnpy_run_begin(&run, target->equation, asked.type, asked.n_features);
-    status = uhn_partial_new(target->memory, &run.equation, asked.rows.data, asked.rows.n_rows, first,
-                             last, &run.core, &partial, &error);
+    status = uhn_partial_new(target->memory, &run.equation, asked.rows.data, asked.rows.n_rows,
+                             first, last, &run.core, &partial, &error);
     uhnpy_run_end(&run);
     uhnpy_drop_rows(&asked.rows);
     if (status != UHN_OK) {
@@ -343,20 +353,23 @@ PyObject *uhnpy_partial(uhnpy_state *state, const uhnpy_target *target, PyObject
     return uhnpy_partial_wrap(state, partial, single);
 }
 
-/* ---------------------------------------------------------------------------------- separate -- */
+/* ---------------------------------------------------------------------------------- separate
+ * -- */
 
 PyObject *uhnpy_separate(const uhnpy_equation *equation, PyObject *scores) {
     uhnpy_rows rows;
     if (uhnpy_take_rows(scores, "scores", "n_queries, n_patterns", NPY_NOTYPE, &rows) < 0) {
         return NULL;
     }
-    PyArrayObject *answer = (PyArrayObject *)PyArray_SimpleNew(PyArray_NDIM(rows.array),
-                                                               PyArray_DIMS(rows.array), rows.type);
+    PyArrayObject *answer =
+        (PyArrayObject *)PyArray_SimpleNew(PyArray_NDIM(rows.array), PyArray_DIMS(rows.array),
+                                           rows.type);
     if (answer && rows.n_columns == 0) {
         Py_CLEAR(answer);
         PyObject *has = uhnpy_shape(rows.array);
         if (has) {
-            PyErr_Format(PyExc_ValueError, "scores has shape %R: there is no pattern to weigh", has);
+            PyErr_Format(PyExc_ValueError, "scores has shape %R: there is no pattern to weigh",
+                         has);
             Py_DECREF(has);
         }
     }
@@ -377,7 +390,8 @@ PyObject *uhnpy_separate(const uhnpy_equation *equation, PyObject *scores) {
     return (PyObject *)answer;
 }
 
-/* --------------------------------------------------------------------------------- attention -- */
+/* --------------------------------------------------------------------------------- attention
+ * -- */
 
 /* A stack of matrices: any leading axes, and two last ones that lie without gaps. */
 typedef struct stack {
@@ -394,9 +408,10 @@ static bool matrices_lie_together(PyArrayObject *array) {
            (n_rows <= 1 || PyArray_STRIDE(array, n - 2) == size * n_columns);
 }
 
-/* The objects as arrays, and the type attention computes in: float32 if all three are float32. -1 on
- * failure. */
-static int take_arrays(PyObject *const objects[3], const char *const names[3], PyObject *arrays[3]) {
+/* The objects as arrays, and the type attention computes in: float32 if all three are float32.
+ * -1 on failure. */
+static int take_arrays(PyObject *const objects[3], const char *const names[3],
+                       PyObject *arrays[3]) {
     int type = NPY_FLOAT;
     for (int i = 0; i < 3; i++) {
         if (PyArray_Check(objects[i])) {
@@ -415,12 +430,14 @@ static int take_arrays(PyObject *const objects[3], const char *const names[3], P
     return type;
 }
 
-static int take_stack(PyObject *object, const char *what, const char *shape, int type, stack *out) {
+static int take_stack(PyObject *object, const char *what, const char *shape, int type,
+                      stack *out) {
     /* A broadcast view repeats matrices that lie without gaps: no copy is needed of it. */
     if (PyArray_CheckExact(object)) {
         PyArrayObject *array = (PyArrayObject *)object;
-        if (PyArray_TYPE(array) == type && PyArray_ISALIGNED(array) && PyArray_ISNOTSWAPPED(array) &&
-            PyArray_NDIM(array) >= 2 && matrices_lie_together(array)) {
+        if (PyArray_TYPE(array) == type && PyArray_ISALIGNED(array) &&
+            PyArray_ISNOTSWAPPED(array) && PyArray_NDIM(array) >= 2 &&
+            matrices_lie_together(array)) {
             out->array = (PyArrayObject *)Py_NewRef(object);
         }
     }
@@ -435,7 +452,8 @@ static int take_stack(PyObject *object, const char *what, const char *shape, int
     if (n < 2) {
         PyObject *has = uhnpy_shape(out->array);
         if (has) {
-            PyErr_Format(PyExc_ValueError, "%s has shape %R; attention takes %s", what, has, shape);
+            PyErr_Format(PyExc_ValueError, "%s has shape %R; attention takes %s", what, has,
+                         shape);
             Py_DECREF(has);
         }
         return -1;
@@ -463,8 +481,8 @@ static int refuse_shapes(const stack stacks[3], const char *why) {
     return -1;
 }
 
-/* Joins the leading axes of an array, all but the last `n_own`, to those of the others, which are
- * aligned at the right end. False if a length fits neither the other nor 1. */
+/* Joins the leading axes of an array, all but the last `n_own`, to those of the others, which
+ * are aligned at the right end. False if a length fits neither the other nor 1. */
 static bool join_axes(PyArrayObject *array, int n_own, int n_axes, npy_intp *dims) {
     int n = PyArray_NDIM(array) - n_own;
     for (int i = 0; i < n; i++) {
@@ -491,16 +509,17 @@ static void join_strides(PyArrayObject *array, int n_own, int n_axes, npy_intp *
 
 /* The mask as an array of bytes whose last axis is the keys, each row of it without gaps. */
 static PyArrayObject *take_mask(PyObject *object, npy_intp n_queries, npy_intp n_keys) {
-    PyArrayObject *array = (PyArrayObject *)PyArray_FromAny(
-        object, NULL, 0, 0, NPY_ARRAY_ENSUREARRAY, NULL);
+    PyArrayObject *array =
+        (PyArrayObject *)PyArray_FromAny(object, NULL, 0, 0, NPY_ARRAY_ENSUREARRAY, NULL);
     if (!array) {
         return NULL;
     }
     if (PyArray_TYPE(array) != NPY_BOOL) {
-        PyErr_Format(PyExc_TypeError,
-                     "mask has dtype %S; it must be boolean, True where a query may attend: use "
-                     "mask.astype(bool)",
-                     (PyObject *)PyArray_DESCR(array));
+        PyErr_Format(
+            PyExc_TypeError,
+            "mask has dtype %S; it must be boolean, True where a query may attend: use "
+            "mask.astype(bool)",
+            (PyObject *)PyArray_DESCR(array));
         Py_DECREF(array);
         return NULL;
     }
@@ -510,16 +529,18 @@ static PyArrayObject *take_mask(PyObject *object, npy_intp n_queries, npy_intp n
     if ((columns != n_keys && columns != 1) || (rows != n_queries && rows != 1)) {
         PyObject *has = uhnpy_shape(array);
         if (has) {
-            PyErr_Format(PyExc_ValueError,
-                         "mask has shape %R, which does not broadcast to (..., L, S) = (..., %zd, "
-                         "%zd)",
-                         has, (Py_ssize_t)n_queries, (Py_ssize_t)n_keys);
+            PyErr_Format(
+                PyExc_ValueError,
+                "mask has shape %R, which does not broadcast to (..., L, S) = (..., %zd, "
+                "%zd)",
+                has, (Py_ssize_t)n_queries, (Py_ssize_t)n_keys);
             Py_DECREF(has);
         }
         Py_DECREF(array);
         return NULL;
     }
-    bool fits = n >= 1 && columns == n_keys && (columns == 1 || PyArray_STRIDE(array, n - 1) == 1) &&
+    bool fits = n >= 1 && columns == n_keys &&
+                (columns == 1 || PyArray_STRIDE(array, n - 1) == 1) &&
                 (n < 2 || rows == 1 || PyArray_STRIDE(array, n - 2) >= 0);
     if (fits) {
         return array;
@@ -651,7 +672,8 @@ PyObject *uhnpy_attention(PyObject *queries, PyObject *keys, PyObject *values, P
         n_heads *= dims[i];
     }
     size_t mask_stride = 0;
-    if (allowed && PyArray_NDIM(allowed) >= 2 && PyArray_DIM(allowed, PyArray_NDIM(allowed) - 2) > 1) {
+    if (allowed && PyArray_NDIM(allowed) >= 2 &&
+        PyArray_DIM(allowed, PyArray_NDIM(allowed) - 2) > 1) {
         mask_stride = (size_t)PyArray_STRIDE(allowed, PyArray_NDIM(allowed) - 2);
     }
     heads = (size_t)n_heads <= PY_SSIZE_T_MAX / sizeof *heads

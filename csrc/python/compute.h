@@ -21,7 +21,8 @@ PyObject *uhnpy_retrieve(const uhnpy_target *target, PyObject *queries, PyObject
                          PyObject *tol, PyObject *out);
 PyObject *uhnpy_recall(const uhnpy_state *state, const uhnpy_target *target, PyObject *queries,
                        PyObject *n_steps, PyObject *tol);
-PyObject *uhnpy_scores(const uhnpy_target *target, PyObject *queries, PyObject *out, bool weights);
+PyObject *uhnpy_scores(const uhnpy_target *target, PyObject *queries, PyObject *out,
+                       bool weights);
 PyObject *uhnpy_nearest(const uhnpy_target *target, PyObject *queries, PyObject *k);
 PyObject *uhnpy_partial(uhnpy_state *state, const uhnpy_target *target, PyObject *queries,
                         PyObject *start, PyObject *stop);

@@ -1,9 +1,9 @@
 /*
  * convert.c - reading arguments: keywords, numbers, arrays and the equation.
  *
- * The common case is short: keywords are compared by address, and an exact array of the right type
- * is taken as it lies. Everything else goes through the slow half of the function, which knows the
- * names of the things that do not fit and says what to do about them.
+ * The common case is short: keywords are compared by address, and an exact array of the right
+ * type is taken as it lies. Everything else goes through the slow half of the function, which
+ * knows the names of the things that do not fit and says what to do about them.
  */
 #include "convert.h"
 
@@ -13,7 +13,8 @@
 #include <math.h>
 #include <string.h>
 
-/* -------------------------------------------------------------------------------- signatures -- */
+/* -------------------------------------------------------------------------------- signatures
+ * -- */
 
 /* "a, b, c" of everything a function takes. */
 static PyObject *list_names(const uhnpy_state *state, const uhnpy_signature *signature) {
@@ -31,8 +32,8 @@ static PyObject *list_names(const uhnpy_state *state, const uhnpy_signature *sig
     return joined;
 }
 
-static int take_keyword(const uhnpy_state *state, const uhnpy_signature *signature, PyObject *name,
-                        PyObject *value, PyObject **values) {
+static int take_keyword(const uhnpy_state *state, const uhnpy_signature *signature,
+                        PyObject *name, PyObject *value, PyObject **values) {
     int found = -1;
     for (int i = 0; i < signature->n_names && found < 0; i++) {
         if (name == state->names[signature->names[i]]) {
@@ -96,8 +97,9 @@ static int check_required(const uhnpy_state *state, const uhnpy_signature *signa
     return 0;
 }
 
-int uhnpy_parse(const uhnpy_state *state, const uhnpy_signature *signature, PyObject *const *args,
-                Py_ssize_t n_args, PyObject *kwnames, PyObject **values) {
+int uhnpy_parse(const uhnpy_state *state, const uhnpy_signature *signature,
+                PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames,
+                PyObject **values) {
     if (take_positional(state, signature, args, n_args, values) < 0) {
         return -1;
     }
@@ -111,8 +113,8 @@ int uhnpy_parse(const uhnpy_state *state, const uhnpy_signature *signature, PyOb
     return check_required(state, signature, values);
 }
 
-int uhnpy_parse_tuple(const uhnpy_state *state, const uhnpy_signature *signature, PyObject *args,
-                      PyObject *kwargs, PyObject **values) {
+int uhnpy_parse_tuple(const uhnpy_state *state, const uhnpy_signature *signature,
+                      PyObject *args, PyObject *kwargs, PyObject **values) {
     if (take_positional(state, signature, &PyTuple_GET_ITEM(args, 0), PyTuple_GET_SIZE(args),
                         values) < 0) {
         return -1;
@@ -131,15 +133,15 @@ int uhnpy_parse_tuple(const uhnpy_state *state, const uhnpy_signature *signature
     return check_required(state, signature, values);
 }
 
-/* ----------------------------------------------------------------------------------- numbers -- */
+/* ----------------------------------------------------------------------------------- numbers
+ * -- */
 
 /* True for what Python or NumPy would turn into a number but which is none: truth values, text,
  * complex numbers and arrays with axes. */
 static bool poses_as_number(PyObject *value) {
     if (PyArray_Check(value)) {
         PyArrayObject *array = (PyArrayObject *)value;
-        return PyArray_NDIM(array) > 0 ||
-               !(PyArray_ISINTEGER(array) || PyArray_ISFLOAT(array));
+        return PyArray_NDIM(array) > 0 || !(PyArray_ISINTEGER(array) || PyArray_ISFLOAT(array));
     }
     if (PyArray_CheckScalar(value)) {
         return !(PyArray_IsScalar(value, Integer) || PyArray_IsScalar(value, Floating)) ||
@@ -192,10 +194,11 @@ int uhnpy_take_size(PyObject *value, const char *what, size_t low, size_t *out) 
     }
     if (overflow < 0 || (!overflow && number < 0) || (!overflow && (size_t)number < low)) {
         if (overflow) {
-            uhnpy_fail(PyExc_ValueError, "%s must be at least %zu, not a huge negative number", what,
-                       low);
+            uhnpy_fail(PyExc_ValueError, "%s must be at least %zu, not a huge negative number",
+                       what, low);
         } else {
-            uhnpy_fail(PyExc_ValueError, "%s must be at least %zu, not %lld", what, low, number);
+            uhnpy_fail(PyExc_ValueError, "%s must be at least %zu, not %lld", what, low,
+                       number);
         }
         return -1;
     }
@@ -223,7 +226,8 @@ int uhnpy_take_bool(PyObject *value, const char *what, bool *out) {
     return -1;
 }
 
-/* ------------------------------------------------------------------------------------ arrays -- */
+/* ------------------------------------------------------------------------------------ arrays
+ * -- */
 
 /* 1 if `object` is an instance of `name` in `module`, where that module is loaded at all. */
 static int is_instance_of(PyObject *object, const char *module, const char *name) {
@@ -248,8 +252,8 @@ static int is_instance_of(PyObject *object, const char *module, const char *name
     return result;
 }
 
-/* Refuses what NumPy would take but where something would be lost: the mask of a masked array, or
- * the zeros that a sparse matrix does not hold. */
+/* Refuses what NumPy would take but where something would be lost: the mask of a masked array,
+ * or the zeros that a sparse matrix does not hold. */
 static int refuse_special(PyObject *object, const char *what) {
     if (object == Py_None) {
         PyErr_Format(PyExc_TypeError, "%s must be an array, not None", what);
@@ -280,15 +284,17 @@ static int refuse_special(PyObject *object, const char *what) {
 static int refuse_dtype(PyArrayObject *array, const char *what) {
     const char *advice;
     if (PyArray_ISCOMPLEX(array)) {
-        advice = "uhn computes with real numbers: pass the real and imaginary parts side by side "
-                 "as features, or the magnitude";
+        advice =
+            "uhn computes with real numbers: pass the real and imaginary parts side by side "
+            "as features, or the magnitude";
     } else if (PyArray_ISOBJECT(array)) {
         advice = "convert it with np.asarray(x, dtype=np.float64); rows of different lengths "
                  "cannot be stored";
     } else if (PyArray_ISSTRING(array)) {
         advice = "text must be encoded as numbers first";
     } else if (PyArray_ISDATETIME(array)) {
-        advice = "subtract a date and divide by a time step, for example np.timedelta64(1, 's')";
+        advice =
+            "subtract a date and divide by a time step, for example np.timedelta64(1, 's')";
     } else if (PyArray_TYPE(array) == NPY_VOID) {
         advice = "use numpy.lib.recfunctions.structured_to_unstructured";
     } else {
@@ -299,19 +305,21 @@ static int refuse_dtype(PyArrayObject *array, const char *what) {
     return -1;
 }
 
-/* ValueError for a number that is finite in the array given and does not fit the type it goes to. */
+/* ValueError for a number that is finite in the array given and does not fit the type it goes
+ * to. */
 static int refuse_number(PyArrayObject *array, const char *what, npy_intp i, int type) {
     npy_intp n_columns = PyArray_NDIM(array) ? PyArray_DIM(array, PyArray_NDIM(array) - 1) : 1;
-    PyErr_Format(PyExc_ValueError,
-                 "%s: the number at row %zd, column %zd does not fit %s; scale the data or use a "
-                 "wider memory",
-                 what, (Py_ssize_t)(i / n_columns), (Py_ssize_t)(i % n_columns),
-                 type == NPY_FLOAT ? "float32" : "float64");
+    PyErr_Format(
+        PyExc_ValueError,
+        "%s: the number at row %zd, column %zd does not fit %s; scale the data or use a "
+        "wider memory",
+        what, (Py_ssize_t)(i / n_columns), (Py_ssize_t)(i % n_columns),
+        type == NPY_FLOAT ? "float32" : "float64");
     return -1;
 }
 
-/* From double or long double to a narrower type. NumPy's own cast would warn of an overflow and go
- * on with an infinity. */
+/* From double or long double to a narrower type. NumPy's own cast would warn of an overflow and
+ * go on with an infinity. */
 static int narrow(PyArrayObject *from, PyArrayObject *to, const char *what) {
     npy_intp n = PyArray_SIZE(from);
     bool wide = PyArray_TYPE(from) == NPY_LONGDOUBLE;
@@ -453,10 +461,11 @@ int uhnpy_check_width(const uhnpy_rows *rows, const char *what, size_t n_feature
     }
     PyObject *has = uhnpy_shape(rows->array);
     if (has) {
-        PyErr_Format(PyExc_ValueError,
-                     "%s has shape %R, that is %zu features a row, but the patterns have %zu; pass "
-                     "shape (%zu,) or (n, %zu)",
-                     what, has, rows->n_columns, n_features, n_features, n_features);
+        PyErr_Format(
+            PyExc_ValueError,
+            "%s has shape %R, that is %zu features a row, but the patterns have %zu; pass "
+            "shape (%zu,) or (n, %zu)",
+            what, has, rows->n_columns, n_features, n_features, n_features);
         Py_DECREF(has);
     }
     return -1;
@@ -473,16 +482,18 @@ PyArrayObject *uhnpy_take_out(PyObject *out, int type, int n_axes, const npy_int
     }
     int masked = PyArray_CheckExact(out) ? 0 : is_instance_of(out, "numpy.ma", "MaskedArray");
     if (masked) {
-        return masked < 0 ? NULL
-                          : uhnpy_fail(PyExc_TypeError, "out must be a plain array, not a masked "
-                                                        "array; pass out.data");
+        return masked < 0
+                   ? NULL
+                   : uhnpy_fail(PyExc_TypeError, "out must be a plain array, not a masked "
+                                                 "array; pass out.data");
     }
     PyArrayObject *array = (PyArrayObject *)out;
     if (PyArray_TYPE(array) != type || !PyArray_ISNOTSWAPPED(array)) {
         return uhnpy_fail(PyExc_TypeError, "out has dtype %S, but the result is %s",
                           (PyObject *)PyArray_DESCR(array), dtype);
     }
-    if (PyArray_NDIM(array) != n_axes || !PyArray_CompareLists(PyArray_DIMS(array), dims, n_axes)) {
+    if (PyArray_NDIM(array) != n_axes ||
+        !PyArray_CompareLists(PyArray_DIMS(array), dims, n_axes)) {
         PyObject *has = uhnpy_shape(array);
         PyObject *wanted = has ? PyArray_IntTupleFromIntp(n_axes, dims) : NULL;
         if (wanted) {
@@ -497,14 +508,15 @@ PyArrayObject *uhnpy_take_out(PyObject *out, int type, int n_axes, const npy_int
         return uhnpy_fail(PyExc_ValueError, "out is read-only");
     }
     if (!PyArray_ISCARRAY(array)) {
-        return uhnpy_fail(PyExc_ValueError,
-                          "out must be C-contiguous and aligned: pass a whole array, not a slice");
+        return uhnpy_fail(
+            PyExc_ValueError,
+            "out must be C-contiguous and aligned: pass a whole array, not a slice");
     }
     return (PyArrayObject *)Py_NewRef(out);
 }
 
-/* The bytes between which the elements of an array lie, whatever its strides; false if there are
- * none. */
+/* The bytes between which the elements of an array lie, whatever its strides; false if there
+ * are none. */
 static bool extent(PyArrayObject *array, const char **low, const char **high) {
     const char *first = PyArray_BYTES(array), *last = first + PyArray_ITEMSIZE(array);
     for (int i = 0; i < PyArray_NDIM(array); i++) {
@@ -527,13 +539,15 @@ int uhnpy_check_apart(PyArrayObject *out, PyArrayObject *array, const char *what
     const char *low, *high, *out_low, *out_high;
     if (extent(array, &low, &high) && extent(out, &out_low, &out_high) && low < out_high &&
         out_low < high) {
-        PyErr_Format(PyExc_ValueError, "out shares memory with %s; pass an array of its own", what);
+        PyErr_Format(PyExc_ValueError, "out shares memory with %s; pass an array of its own",
+                     what);
         return -1;
     }
     return 0;
 }
 
-/* ---------------------------------------------------------------------------------- equation -- */
+/* ---------------------------------------------------------------------------------- equation
+ * -- */
 
 bool uhnpy_reads(const char *list, const char *name) {
     size_t n = strlen(name);
@@ -572,22 +586,24 @@ static int find_row(PyObject *value, const char *what, PyObject *const *names, i
     if (list && text) {
         PyErr_Format(PyExc_ValueError, "%s %R is unknown; it is one of %U", what, value, list);
     } else if (list) {
-        PyErr_Format(PyExc_TypeError, "%s must be a name%s, not %s; the names are %U", what, also,
-                     Py_TYPE(value)->tp_name, list);
+        PyErr_Format(PyExc_TypeError, "%s must be a name%s, not %s; the names are %U", what,
+                     also, Py_TYPE(value)->tp_name, list);
     }
     Py_XDECREF(list);
     return -1;
 }
 
 /* Says that a row takes no such parameter; `reads` is what it does read. */
-static int refuse_parameter(const char *table, PyObject *row, const char *name, const char *reads) {
+static int refuse_parameter(const char *table, PyObject *row, const char *name,
+                            const char *reads) {
     PyErr_Format(PyExc_ValueError, "%s %R takes no %s; it reads: %s", table, row, name,
                  reads[0] ? reads : "none");
     return -1;
 }
 
 /* A similarity, how its distance is turned round, and the two parameters of that. */
-static int take_similarity(const uhnpy_state *state, PyObject *const *values, uhnpy_equation *out) {
+static int take_similarity(const uhnpy_state *state, PyObject *const *values,
+                           uhnpy_equation *out) {
     uhn_equation *core = &out->core;
     PyObject *name = values[UHNPY_similarity];
     const uhn_row_info *info = NULL;
@@ -613,23 +629,28 @@ static int take_similarity(const uhnpy_state *state, PyObject *const *values, uh
         name = state->similarity_names[core->similarity];
     }
     if (uhnpy_given(transform)) {
-        int row = find_row(transform, "transform", state->transform_names, UHN_N_TRANSFORMS, "");
+        int row =
+            find_row(transform, "transform", state->transform_names, UHN_N_TRANSFORMS, "");
         if (row < 0) {
             return -1;
         }
         if (!info || !info->is_distance) {
-            PyErr_Format(PyExc_ValueError,
-                         "similarity %R takes no transform: it is no distance; transforms are for "
-                         "'euclidean', 'sqeuclidean', 'manhattan', 'chebyshev', 'hamming', 'kl', "
-                         "'reverse_kl' and 'jensen_shannon'",
-                         name);
+            PyErr_Format(
+                PyExc_ValueError,
+                "similarity %R takes no transform: it is no distance; transforms are for "
+                "'euclidean', 'sqeuclidean', 'manhattan', 'chebyshev', 'hamming', 'kl', "
+                "'reverse_kl' and 'jensen_shannon'",
+                name);
             return -1;
         }
         core->transform = (uhn_transform)row;
     }
-    bool reads_eps = info && (core->transform == UHN_INVERSE || uhnpy_reads(info->parameters, "eps"));
+    bool reads_eps =
+        info && (core->transform == UHN_INVERSE || uhnpy_reads(info->parameters, "eps"));
     bool reads_gamma = info && core->transform == UHN_RBF;
-    const char *reads = reads_eps ? (reads_gamma ? "eps, gamma" : "eps") : reads_gamma ? "gamma" : "";
+    const char *reads = reads_eps     ? (reads_gamma ? "eps, gamma" : "eps")
+                        : reads_gamma ? "gamma"
+                                      : "";
     const char *hint = info && info->is_distance
                            ? " (eps goes with transform='inverse', gamma with transform='rbf')"
                            : "";
@@ -657,7 +678,8 @@ static int take_similarity(const uhnpy_state *state, PyObject *const *values, uh
 }
 
 /* A separation with its parameters. */
-static int take_separation(const uhnpy_state *state, PyObject *const *values, uhnpy_equation *out) {
+static int take_separation(const uhnpy_state *state, PyObject *const *values,
+                           uhnpy_equation *out) {
     uhn_equation *core = &out->core;
     PyObject *name = values[UHNPY_separation];
     const uhn_row_info *info = NULL;
@@ -717,8 +739,9 @@ static int take_separation(const uhnpy_state *state, PyObject *const *values, uh
             return -1;
         }
         if (row != UHN_NORMALIZE_NONE && info && !info->has_normalize) {
-            PyErr_Format(PyExc_ValueError, "separation %R takes no normalize=%R: its weights are "
-                                           "normalised by definition",
+            PyErr_Format(PyExc_ValueError,
+                         "separation %R takes no normalize=%R: its weights are "
+                         "normalised by definition",
                          name, values[UHNPY_normalize]);
             return -1;
         }
@@ -731,7 +754,8 @@ static int take_separation(const uhnpy_state *state, PyObject *const *values, uh
     return 0;
 }
 
-int uhnpy_take_equation(const uhnpy_state *state, PyObject *const *values, uhnpy_equation *out) {
+int uhnpy_take_equation(const uhnpy_state *state, PyObject *const *values,
+                        uhnpy_equation *out) {
     out->core = uhn_equation_default();
     out->score = NULL;
     out->weigh = NULL;

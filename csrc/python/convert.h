@@ -8,7 +8,8 @@
 
 #include "module.h"
 
-/* -------------------------------------------------------------------------------- signatures -- */
+/* -------------------------------------------------------------------------------- signatures
+ * -- */
 
 enum { UHNPY_MAX_ARGUMENTS = 24 };
 
@@ -23,25 +24,25 @@ typedef struct uhnpy_signature {
 } uhnpy_signature;
 
 /* The twelve keywords of the equation, in the order uhnpy_take_equation wants them. */
-#define UHNPY_EQUATION_NAMES                                                                  \
-    UHNPY_similarity, UHNPY_separation, UHNPY_transform, UHNPY_eps, UHNPY_gamma, UHNPY_beta,  \
-        UHNPY_degree, UHNPY_k, UHNPY_alpha, UHNPY_theta, UHNPY_normalize, UHNPY_normalize_scores
+#define UHNPY_EQUATION_NAMES                                                                   \
+    UHNPY_similarity, UHNPY_separation, UHNPY_transform, UHNPY_eps, UHNPY_gamma, UHNPY_beta,   \
+        UHNPY_degree, UHNPY_k, UHNPY_alpha, UHNPY_theta, UHNPY_normalize,                      \
+        UHNPY_normalize_scores
 
 /* Sorts the arguments of a METH_FASTCALL | METH_KEYWORDS call into `values` (n_names borrowed
  * references, NULL where nothing was given). */
-int uhnpy_parse(const uhnpy_state *state, const uhnpy_signature *signature, PyObject *const *args,
-                Py_ssize_t n_args, PyObject *kwnames, PyObject **values);
+int uhnpy_parse(const uhnpy_state *state, const uhnpy_signature *signature,
+                PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames, PyObject **values);
 
 /* The same for a tuple and a dictionary (which may be NULL). */
-int uhnpy_parse_tuple(const uhnpy_state *state, const uhnpy_signature *signature, PyObject *args,
-                      PyObject *kwargs, PyObject **values);
+int uhnpy_parse_tuple(const uhnpy_state *state, const uhnpy_signature *signature,
+                      PyObject *args, PyObject *kwargs, PyObject **values);
 
 /* True if the argument is there and not None. */
-static inline bool uhnpy_given(PyObject *value) {
-    return value && value != Py_None;
-}
+static inline bool uhnpy_given(PyObject *value) { return value && value != Py_None; }
 
-/* ----------------------------------------------------------------------------------- numbers -- */
+/* ----------------------------------------------------------------------------------- numbers
+ * -- */
 
 /* A real number; bool, text, complex and arrays are refused. */
 int uhnpy_take_number(PyObject *value, const char *what, double *out);
@@ -52,7 +53,8 @@ int uhnpy_take_size(PyObject *value, const char *what, size_t low, size_t *out);
 /* True or False and nothing else. */
 int uhnpy_take_bool(PyObject *value, const char *what, bool *out);
 
-/* ------------------------------------------------------------------------------------ arrays -- */
+/* ------------------------------------------------------------------------------------ arrays
+ * -- */
 
 typedef struct uhnpy_array {
     PyArrayObject *array; /* C-contiguous, aligned, native, of NPY_FLOAT or NPY_DOUBLE */
@@ -60,8 +62,8 @@ typedef struct uhnpy_array {
 } uhnpy_array;
 
 /* Takes an array of any shape. `type` is NPY_FLOAT or NPY_DOUBLE to convert to, or NPY_NOTYPE:
- * float32 stays and every other real type becomes float64. An array that already fits is taken as
- * it is, without a copy. */
+ * float32 stays and every other real type becomes float64. An array that already fits is taken
+ * as it is, without a copy. */
 int uhnpy_take_array(PyObject *object, const char *what, int type, uhnpy_array *out);
 
 /* Rows of a matrix; a 1-D array is a matrix of one row. */
@@ -74,25 +76,25 @@ typedef struct uhnpy_rows {
     bool fresh;
 } uhnpy_rows;
 
-/* `shape` is what a matrix of this argument looks like, for messages: "n_queries, n_features". */
+/* `shape` is what a matrix of this argument looks like, for messages: "n_queries, n_features".
+ * */
 int uhnpy_take_rows(PyObject *object, const char *what, const char *shape, int type,
                     uhnpy_rows *out);
 
-static inline void uhnpy_drop_rows(uhnpy_rows *rows) {
-    Py_CLEAR(rows->array);
-}
+static inline void uhnpy_drop_rows(uhnpy_rows *rows) { Py_CLEAR(rows->array); }
 
 /* -1 with a ValueError unless `rows` has n_features columns. */
 int uhnpy_check_width(const uhnpy_rows *rows, const char *what, size_t n_features);
 
-/* The array a result goes to: `out` if it was given and has this exact type and shape, else a new
- * one. A new reference, NULL on failure. */
+/* The array a result goes to: `out` if it was given and has this exact type and shape, else a
+ * new one. A new reference, NULL on failure. */
 PyArrayObject *uhnpy_take_out(PyObject *out, int type, int n_axes, const npy_intp *dims);
 
 /* -1 with a ValueError if the bytes of `out` meet those of `array`. */
 int uhnpy_check_apart(PyArrayObject *out, PyArrayObject *array, const char *what);
 
-/* ---------------------------------------------------------------------------------- equation -- */
+/* ---------------------------------------------------------------------------------- equation
+ * -- */
 
 typedef struct uhnpy_equation {
     uhn_equation core;

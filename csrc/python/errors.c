@@ -18,17 +18,14 @@ void *uhnpy_raise(uhn_status status, const uhn_error *error) {
     case UHN_OK:
         PyErr_SetString(PyExc_SystemError, "uhn raised an exception for a call that succeeded");
         return NULL;
-    case UHN_NO_MEMORY:
-        return PyErr_NoMemory();
+    case UHN_NO_MEMORY: return PyErr_NoMemory();
     case UHN_BAD_SHAPE:
     case UHN_BAD_PARAMETER:
     case UHN_BAD_NAME:
     case UHN_BAD_DATA:
     case UHN_EMPTY:
     case UHN_MISMATCH:
-    case UHN_OVERFLOW:
-        PyErr_SetString(PyExc_ValueError, message);
-        return NULL;
+    case UHN_OVERFLOW: PyErr_SetString(PyExc_ValueError, message); return NULL;
     case UHN_CALLBACK:
     case UHN_STOPPED:
         if (!PyErr_Occurred()) {

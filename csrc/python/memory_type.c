@@ -1,23 +1,23 @@
 /*
  * memory_type.c - uhn.Memory: patterns, their values, and the equation that reads them.
  *
- * A Memory object is a handle of the core, an equation that never changes, and a list of the arrays
- * it borrows (only to see that `out` touches none of them; the core keeps them alive). The handle
- * comes with the first rows and then stays; the rows behind it are the core's affair, so that any
- * number of threads may read while one stores.
+ * A Memory object is a handle of the core, an equation that never changes, and a list of the
+ * arrays it borrows (only to see that `out` touches none of them; the core keeps them alive).
+ * The handle comes with the first rows and then stays; the rows behind it are the core's
+ * affair, so that any number of threads may read while one stores.
  */
 #include "compute.h"
 #include "convert.h"
 #include "errors.h"
+#include "memory_docs.h"
 #include "module.h"
 
 #include <string.h>
 #include <structmember.h>
 
 typedef struct {
-    PyObject_HEAD
-    uhn_memory *handle;      /* NULL until the first store decides on type and width */
-    uhnpy_equation equation; /* its callables are references of this object */
+    PyObject_HEAD uhn_memory *handle; /* NULL until the first store decides on type and width */
+    uhnpy_equation equation;          /* its callables are references of this object */
     size_t first_row;
     uhnpy_loan **loans;
     size_t n_loans;
@@ -32,9 +32,11 @@ static inline uhnpy_target target_of(const Memory *self) {
     return (uhnpy_target){self->handle, &self->equation, self->loans, self->n_loans};
 }
 
-/* ------------------------------------------------------------------------------ life and death -- */
+/* ------------------------------------------------------------------------------ life and death
+ * -- */
 
-static Memory *new_memory(PyTypeObject *type, const uhnpy_equation *equation, size_t first_row) {
+static Memory *new_memory(PyTypeObject *type, const uhnpy_equation *equation,
+                          size_t first_row) {
     Memory *self = (Memory *)type->tp_alloc(type, 0);
     if (self) {
         self->equation = *equation;
@@ -52,7 +54,8 @@ static int memory_traverse(Memory *self, visitproc visit, void *arg) {
     return 0;
 }
 
-/* An equation without its callable is none any more; then the handle must not be used either. */
+/* An equation without its callable is none any more; then the handle must not be used either.
+ * */
 static int memory_clear(Memory *self) {
     uhn_memory *handle = self->handle;
     self->handle = NULL;
@@ -97,10 +100,11 @@ static int reserve_loan(Memory *self) {
     return 0;
 }
 
-/* ------------------------------------------------------------------------------------- storing -- */
+/* ------------------------------------------------------------------------------------- storing
+ * -- */
 
-/* What one store brings, converted and checked against one another but not yet against the rows the
- * memory has. */
+/* What one store brings, converted and checked against one another but not yet against the rows
+ * the memory has. */
 typedef struct delivery {
     uhnpy_rows patterns, values;
     uhnpy_array prior;
@@ -113,8 +117,8 @@ static void drop_delivery(delivery *rows) {
 }
 
 static int take_values(PyObject *values, delivery *out) {
-    if (uhnpy_take_rows(values, "values", "n_patterns, n_values", out->patterns.type, &out->values) <
-        0) {
+    if (uhnpy_take_rows(values, "values", "n_patterns, n_values", out->patterns.type,
+                        &out->values) < 0) {
         return -1;
     }
     if (out->values.n_rows == out->patterns.n_rows && out->values.n_columns > 0) {
@@ -122,18 +126,20 @@ static int take_values(PyObject *values, delivery *out) {
     }
     PyObject *has = uhnpy_shape(out->values.array);
     if (has && out->values.single && out->values.n_columns == out->patterns.n_rows) {
-        PyErr_Format(PyExc_ValueError,
-                     "values has shape %R, which is one row, but there are %zu patterns; for one "
-                     "number a pattern pass values[:, None]",
-                     has, out->patterns.n_rows);
+        PyErr_Format(
+            PyExc_ValueError,
+            "values has shape %R, which is one row, but there are %zu patterns; for one "
+            "number a pattern pass values[:, None]",
+            has, out->patterns.n_rows);
     } else if (has && out->values.n_columns == 0) {
-        PyErr_Format(PyExc_ValueError, "values has shape %R: a value needs at least one component",
-                     has);
-    } else if (has) {
         PyErr_Format(PyExc_ValueError,
-                     "values has shape %R, but there are %zu patterns; pass one row a pattern, shape "
-                     "(%zu, n_values)",
-                     has, out->patterns.n_rows, out->patterns.n_rows);
+                     "values has shape %R: a value needs at least one component", has);
+    } else if (has) {
+        PyErr_Format(
+            PyExc_ValueError,
+            "values has shape %R, but there are %zu patterns; pass one row a pattern, shape "
+            "(%zu, n_values)",
+            has, out->patterns.n_rows, out->patterns.n_rows);
     }
     Py_XDECREF(has);
     return -1;
@@ -141,13 +147,14 @@ static int take_values(PyObject *values, delivery *out) {
 
 static int take_prior(const uhnpy_state *state, const uhnpy_equation *equation, PyObject *prior,
                       delivery *out) {
-    const uhn_row_info *info = equation->weigh ? NULL
-                                               : uhn_separation_info(equation->core.separation);
+    const uhn_row_info *info =
+        equation->weigh ? NULL : uhn_separation_info(equation->core.separation);
     if (info && !info->has_prior) {
-        PyErr_Format(PyExc_ValueError,
-                     "separation %R takes no prior: its weights depend on the order of the scores "
-                     "alone",
-                     state->separation_names[equation->core.separation]);
+        PyErr_Format(
+            PyExc_ValueError,
+            "separation %R takes no prior: its weights depend on the order of the scores "
+            "alone",
+            state->separation_names[equation->core.separation]);
         return -1;
     }
     if (uhnpy_take_array(prior, "prior", out->patterns.type, &out->prior) < 0) {
@@ -160,10 +167,11 @@ static int take_prior(const uhnpy_state *state, const uhnpy_equation *equation, 
     }
     PyObject *has = uhnpy_shape(array);
     if (has) {
-        PyErr_Format(PyExc_ValueError,
-                     "prior has shape %R, but there are %zu patterns; pass one number a pattern, "
-                     "shape (%zu,)",
-                     has, out->patterns.n_rows, out->patterns.n_rows);
+        PyErr_Format(
+            PyExc_ValueError,
+            "prior has shape %R, but there are %zu patterns; pass one number a pattern, "
+            "shape (%zu,)",
+            has, out->patterns.n_rows, out->patterns.n_rows);
         Py_DECREF(has);
     }
     return -1;
@@ -173,7 +181,8 @@ static int take_prior(const uhnpy_state *state, const uhnpy_equation *equation, 
 static int take_delivery(const uhnpy_state *state, const uhnpy_equation *equation, int type,
                          PyObject *patterns, PyObject *values, PyObject *prior, delivery *out) {
     memset(out, 0, sizeof *out);
-    if (uhnpy_take_rows(patterns, "patterns", "n_patterns, n_features", type, &out->patterns) < 0) {
+    if (uhnpy_take_rows(patterns, "patterns", "n_patterns, n_features", type, &out->patterns) <
+        0) {
         goto failed;
     }
     if (out->patterns.n_columns == 0) {
@@ -202,16 +211,18 @@ static int check_delivery(const uhn_memory *memory, const delivery *rows) {
     }
     bool alone = uhn_memory_is_autoassociative(memory);
     if (alone && rows->values.array) {
-        PyErr_SetString(PyExc_ValueError,
-                        "values were given, but this memory is autoassociative: its patterns are its "
-                        "values; leave values out or make a new Memory");
+        PyErr_SetString(
+            PyExc_ValueError,
+            "values were given, but this memory is autoassociative: its patterns are its "
+            "values; leave values out or make a new Memory");
         return -1;
     }
     if (!alone && !rows->values.array) {
-        PyErr_Format(PyExc_ValueError,
-                     "values are missing: this memory stores a value of %zu components with every "
-                     "pattern",
-                     uhn_memory_n_values(memory));
+        PyErr_Format(
+            PyExc_ValueError,
+            "values are missing: this memory stores a value of %zu components with every "
+            "pattern",
+            uhn_memory_n_values(memory));
         return -1;
     }
     if (!alone && rows->values.n_columns != uhn_memory_n_values(memory)) {
@@ -225,24 +236,26 @@ static int check_delivery(const uhn_memory *memory, const delivery *rows) {
 static uhn_memory *new_handle(const delivery *rows, size_t first_row) {
     uhn_memory *handle = NULL;
     size_t n_values = rows->values.array ? rows->values.n_columns : 0;
-    uhn_status status = uhn_memory_new(uhnpy_dtype(rows->patterns.type), rows->patterns.n_columns,
-                                       n_values, first_row, &handle);
+    uhn_status status = uhn_memory_new(uhnpy_dtype(rows->patterns.type),
+                                       rows->patterns.n_columns, n_values, first_row, &handle);
     if (status == UHN_BAD_SHAPE) {
-        return uhnpy_fail(PyExc_ValueError,
-                          "patterns of %zu features with values of %zu components from first_row=%zu "
-                          "on are more than can be addressed",
-                          rows->patterns.n_columns, n_values, first_row);
+        return uhnpy_fail(
+            PyExc_ValueError,
+            "patterns of %zu features with values of %zu components from first_row=%zu "
+            "on are more than can be addressed",
+            rows->patterns.n_columns, n_values, first_row);
     }
     return status == UHN_OK ? handle : uhnpy_raise(status, NULL);
 }
 
-/* Checks the domain of the similarity and hands the rows to the core, which borrows the arrays or
- * copies them. `*loan` is what the memory may have borrowed. */
+/* Checks the domain of the similarity and hands the rows to the core, which borrows the arrays
+ * or copies them. `*loan` is what the memory may have borrowed. */
 static int store_rows(uhn_memory *handle, const uhnpy_equation *equation, const delivery *rows,
                       bool copy, uhnpy_loan **loan) {
-    const uhn_row_info *info = equation->score ? NULL
-                                               : uhn_similarity_info(equation->core.similarity);
-    bool borrow = !copy || (rows->patterns.fresh && (!rows->values.array || rows->values.fresh));
+    const uhn_row_info *info =
+        equation->score ? NULL : uhn_similarity_info(equation->core.similarity);
+    bool borrow =
+        !copy || (rows->patterns.fresh && (!rows->values.array || rows->values.fresh));
     *loan = NULL;
     if (borrow) {
         *loan = uhnpy_loan_new(rows->patterns.array, rows->values.array);
@@ -262,18 +275,14 @@ static int store_rows(uhn_memory *handle, const uhnpy_equation *equation, const 
     };
     uhn_error error = {.status = UHN_OK};
     uhn_status status = UHN_OK;
-    Py_BEGIN_ALLOW_THREADS
-    if (info && info->non_negative) {
+    Py_BEGIN_ALLOW_THREADS if (info && info->non_negative) {
         status = uhn_check_rows(uhnpy_dtype(rows->patterns.type), core.patterns, core.n_rows,
                                 rows->patterns.n_columns, &equation->core, "patterns", &error);
     }
     if (status == UHN_OK) {
         status = uhn_memory_store(handle, &core, &error);
     }
-    Py_END_ALLOW_THREADS
-    if (status == UHN_OK) {
-        return 0;
-    }
+    Py_END_ALLOW_THREADS if (status == UHN_OK) { return 0; }
     if (*loan) {
         (*loan)->references--; /* the core did not take it */
         uhnpy_loan_drop(*loan);
@@ -283,7 +292,8 @@ static int store_rows(uhn_memory *handle, const uhnpy_equation *equation, const 
     return -1;
 }
 
-static int store(Memory *self, PyObject *patterns, PyObject *values, PyObject *prior, bool copy) {
+static int store(Memory *self, PyObject *patterns, PyObject *values, PyObject *prior,
+                 bool copy) {
     const uhnpy_state *state = state_of((PyObject *)self);
     delivery rows;
     uhn_memory *handle = self->handle;
@@ -314,7 +324,8 @@ static int store(Memory *self, PyObject *patterns, PyObject *values, PyObject *p
         } else {
             uhn_memory_free(handle);
             if (done == 0) {
-                /* Another thread's first store came in between: these rows go behind its own. */
+                /* Another thread's first store came in between: these rows go behind its own.
+                 * */
                 uhnpy_loan_drop(loan);
                 return store(self, patterns, values, prior, copy);
             }
@@ -330,12 +341,16 @@ static int store(Memory *self, PyObject *patterns, PyObject *values, PyObject *p
     return done;
 }
 
-/* --------------------------------------------------------------------------------- constructor -- */
+/* --------------------------------------------------------------------------------- constructor
+ * -- */
 
-static const uhnpy_signature new_signature = {
-    "Memory", 0, 2, 19,
-    {UHNPY_patterns, UHNPY_values, UHNPY_EQUATION_NAMES, UHNPY_prior, UHNPY_first_row, UHNPY_copy,
-     UHNPY_nan}};
+static const uhnpy_signature new_signature = {"Memory",
+                                              0,
+                                              2,
+                                              19,
+                                              {UHNPY_patterns, UHNPY_values,
+                                               UHNPY_EQUATION_NAMES, UHNPY_prior,
+                                               UHNPY_first_row, UHNPY_copy, UHNPY_nan}};
 
 static PyObject *memory_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     const uhnpy_state *state = PyType_GetModuleState(type);
@@ -352,8 +367,8 @@ static PyObject *memory_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         (rest[2] && uhnpy_take_bool(rest[2], "copy", &copy) < 0)) {
         return NULL;
     }
-    if (rest[3] &&
-        !(PyUnicode_Check(rest[3]) && PyUnicode_CompareWithASCIIString(rest[3], "raise") == 0)) {
+    if (rest[3] && !(PyUnicode_Check(rest[3]) &&
+                     PyUnicode_CompareWithASCIIString(rest[3], "raise") == 0)) {
         PyErr_Format(PyUnicode_Check(rest[3]) ? PyExc_ValueError : PyExc_TypeError,
                      "nan is %R; it can be 'raise' only", rest[3]);
         return NULL;
@@ -364,32 +379,12 @@ static PyObject *memory_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         return NULL;
     }
     Memory *self = new_memory(type, &equation, first_row);
-    if (self && uhnpy_given(values[0]) && store(self, values[0], values[1], rest[0], copy) < 0) {
+    if (self && uhnpy_given(values[0]) &&
+        store(self, values[0], values[1], rest[0], copy) < 0) {
         Py_CLEAR(self);
     }
     return (PyObject *)self;
 }
-
-PyDoc_STRVAR(store_doc,
-"store($self, patterns, values=None, *, prior=None, copy=False)\n--\n\n"
-"Append patterns, with their values if the memory is heteroassociative.\n\n"
-"Parameters\n"
-"----------\n"
-"patterns : array_like, shape (n, n_features) or (n_features,)\n"
-"    Converted to the dtype of the memory; the first store fixes dtype and width.\n"
-"values : array_like, shape (n, n_values) or (n_values,), optional\n"
-"    Needed if and only if the memory has values.\n"
-"prior : array_like, shape (n,), optional\n"
-"    Prior weights, finite and > 0; rows stored without have prior 1.\n"
-"copy : bool, default False\n"
-"    Copy the arrays even where they could be borrowed.\n\n"
-"Raises\n"
-"------\n"
-"ValueError\n"
-"    If shapes do not fit, or a number is NaN, infinite or outside the domain of the\n"
-"    similarity. Then nothing was stored.\n"
-"TypeError\n"
-"    If an array is not of real numbers.");
 
 static PyObject *memory_store(Memory *self, PyObject *const *args, Py_ssize_t n_args,
                               PyObject *kwnames) {
@@ -397,7 +392,8 @@ static PyObject *memory_store(Memory *self, PyObject *const *args, Py_ssize_t n_
         "store", 1, 2, 4, {UHNPY_patterns, UHNPY_values, UHNPY_prior, UHNPY_copy}};
     PyObject *values[4];
     bool copy = false;
-    if (uhnpy_parse(state_of((PyObject *)self), &signature, args, n_args, kwnames, values) < 0 ||
+    if (uhnpy_parse(state_of((PyObject *)self), &signature, args, n_args, kwnames, values) <
+            0 ||
         (values[3] && uhnpy_take_bool(values[3], "copy", &copy) < 0) ||
         store(self, values[0], values[1], values[2], copy) < 0) {
         return NULL;
@@ -405,74 +401,21 @@ static PyObject *memory_store(Memory *self, PyObject *const *args, Py_ssize_t n_
     Py_RETURN_NONE;
 }
 
-/* ----------------------------------------------------------------------------------- computing -- */
-
-PyDoc_STRVAR(retrieve_doc,
-"retrieve($self, queries, n_steps=1, *, tol=None, out=None)\n--\n\n"
-"Retrieve values for queries: ``z = P . sep(sim(M, q))``.\n\n"
-"Parameters\n"
-"----------\n"
-"queries : array_like, shape (n_queries, n_features) or (n_features,)\n"
-"    Converted to the dtype of the memory.\n"
-"n_steps : int, default 1\n"
-"    Number of updates, each answer being the next query; more than one needs values as\n"
-"    wide as the patterns. Exact without `tol`, the cap with it.\n"
-"tol : float, optional\n"
-"    Stop a query early when no component changed by more than `tol` in a step, or when its\n"
-"    state repeats the one two steps ago. Each query stops on its own.\n"
-"out : ndarray, optional\n"
-"    Where the result goes: exact dtype and shape, C-contiguous, apart from the inputs.\n\n"
-"Returns\n"
-"-------\n"
-"ndarray, shape (n_queries, n_values), or (n_values,) for a 1-D query\n"
-"    Zeros where no pattern has any weight (separation 'threshold' alone).\n\n"
-"Raises\n"
-"------\n"
-"ValueError\n"
-"    If the memory is empty, shapes do not fit, a number is not finite, no pattern can answer\n"
-"    a query, or the result overflows.\n\n"
-"Notes\n"
-"-----\n"
-"The equation is that of Millidge et al., Universal Hopfield Networks, ICML 2022, arXiv\n"
-"2202.04557. The answer to a query has the same bits whatever else is in the call.");
+/* ----------------------------------------------------------------------------------- computing
+ * -- */
 
 static PyObject *memory_retrieve(Memory *self, PyObject *const *args, Py_ssize_t n_args,
                                  PyObject *kwnames) {
     static const uhnpy_signature signature = {
         "retrieve", 1, 2, 4, {UHNPY_queries, UHNPY_n_steps, UHNPY_tol, UHNPY_out}};
     PyObject *values[4];
-    if (uhnpy_parse(state_of((PyObject *)self), &signature, args, n_args, kwnames, values) < 0) {
+    if (uhnpy_parse(state_of((PyObject *)self), &signature, args, n_args, kwnames, values) <
+        0) {
         return NULL;
     }
     uhnpy_target target = target_of(self);
     return uhnpy_retrieve(&target, values[0], values[1], values[2], values[3]);
 }
-
-PyDoc_STRVAR(recall_doc,
-"recall($self, queries, n_steps=100, *, tol=1e-6)\n--\n\n"
-"Iterate every query until it rests, and say how it ended.\n\n"
-"Parameters\n"
-"----------\n"
-"queries : array_like, shape (n_queries, n_features) or (n_features,)\n"
-"n_steps : int, default 100\n"
-"    The most steps a query may take.\n"
-"tol : float or None, default 1e-6\n"
-"    A state rests when no component changed by more than `tol` in a step. None: nothing\n"
-"    stops early.\n\n"
-"Returns\n"
-"-------\n"
-"Recall\n"
-"    Fields `state` (n_queries, n_features), `n_steps` (int64), `status` ('fixed point',\n"
-"    '2-cycle', 'step limit', 'none active') and `change`, the largest change of a component\n"
-"    in the last step; for a 1-D query a 1-D state, an int, a str and a float.\n\n"
-"Raises\n"
-"------\n"
-"ValueError\n"
-"    As `retrieve`; also if values are not as wide as patterns.\n\n"
-"Notes\n"
-"-----\n"
-"A synchronous network with symmetric weights comes to rest in a fixed point or a 2-cycle\n"
-"(Goles and Olivos, 1981).");
 
 static PyObject *memory_recall(Memory *self, PyObject *const *args, Py_ssize_t n_args,
                                PyObject *kwnames) {
@@ -498,44 +441,11 @@ static PyObject *scores_or_weights(Memory *self, const uhnpy_signature *signatur
     return uhnpy_scores(&target, values[0], values[1], weights);
 }
 
-PyDoc_STRVAR(scores_doc,
-"scores($self, queries, *, out=None)\n--\n\n"
-"The similarity of every pattern to every query; larger is more similar.\n\n"
-"Parameters\n"
-"----------\n"
-"queries : array_like, shape (n_queries, n_features) or (n_features,)\n"
-"out : ndarray, optional\n"
-"    As for `retrieve`.\n\n"
-"Returns\n"
-"-------\n"
-"ndarray, shape (n_queries, n_patterns), or (n_patterns,) for a 1-D query\n"
-"    A distance enters negated, or as `transform` says.\n\n"
-"Raises\n"
-"------\n"
-"ValueError\n"
-"    If the memory is empty, shapes do not fit, or a number is not finite.");
-
 static PyObject *memory_scores(Memory *self, PyObject *const *args, Py_ssize_t n_args,
                                PyObject *kwnames) {
     static const uhnpy_signature signature = {"scores", 1, 1, 2, {UHNPY_queries, UHNPY_out}};
     return scores_or_weights(self, &signature, args, n_args, kwnames, false);
 }
-
-PyDoc_STRVAR(weights_doc,
-"weights($self, queries, *, out=None)\n--\n\n"
-"The weight of every pattern in the answer to every query: ``sep(sim(M, q))``.\n\n"
-"Parameters\n"
-"----------\n"
-"queries : array_like, shape (n_queries, n_features) or (n_features,)\n"
-"out : ndarray, optional\n"
-"    As for `retrieve`.\n\n"
-"Returns\n"
-"-------\n"
-"ndarray, shape (n_queries, n_patterns), or (n_patterns,) for a 1-D query\n\n"
-"Raises\n"
-"------\n"
-"ValueError\n"
-"    As `retrieve`.");
 
 static PyObject *memory_weights(Memory *self, PyObject *const *args, Py_ssize_t n_args,
                                 PyObject *kwnames) {
@@ -543,53 +453,17 @@ static PyObject *memory_weights(Memory *self, PyObject *const *args, Py_ssize_t 
     return scores_or_weights(self, &signature, args, n_args, kwnames, true);
 }
 
-PyDoc_STRVAR(nearest_doc,
-"nearest($self, queries, k=1)\n--\n\n"
-"The k most similar patterns of every query, best first.\n\n"
-"Parameters\n"
-"----------\n"
-"queries : array_like, shape (n_queries, n_features) or (n_features,)\n"
-"k : int, default 1\n"
-"    From 1 to the number of patterns.\n\n"
-"Returns\n"
-"-------\n"
-"indices : ndarray of int64, shape (n_queries, k), or (k,) for a 1-D query\n"
-"    Counted from 0 in this memory; ties go to the lowest index.\n"
-"scores : ndarray of the same shape\n\n"
-"Raises\n"
-"------\n"
-"ValueError\n"
-"    If k is out of range, the memory is empty, shapes do not fit, or a number is not finite.");
-
 static PyObject *memory_nearest(Memory *self, PyObject *const *args, Py_ssize_t n_args,
                                 PyObject *kwnames) {
     static const uhnpy_signature signature = {"nearest", 1, 2, 2, {UHNPY_queries, UHNPY_k}};
     PyObject *values[2];
-    if (uhnpy_parse(state_of((PyObject *)self), &signature, args, n_args, kwnames, values) < 0) {
+    if (uhnpy_parse(state_of((PyObject *)self), &signature, args, n_args, kwnames, values) <
+        0) {
         return NULL;
     }
     uhnpy_target target = target_of(self);
     return uhnpy_nearest(&target, values[0], values[1]);
 }
-
-PyDoc_STRVAR(partial_doc,
-"partial($self, queries, start=0, stop=None)\n--\n\n"
-"What queries retrieve from some of the patterns, to be merged with the rest.\n\n"
-"Parameters\n"
-"----------\n"
-"queries : array_like, shape (n_queries, n_features) or (n_features,)\n"
-"start, stop : int, optional\n"
-"    The rows, counted from 0 in this memory; all of them by default.\n\n"
-"Returns\n"
-"-------\n"
-"Partial\n"
-"    ``uhn.merge(parts).finish()`` has the bits of a `retrieve` from all rows, in whatever\n"
-"    order and at whatever places they were cut. Shards are told apart by `first_row`.\n\n"
-"Raises\n"
-"------\n"
-"ValueError\n"
-"    If the rows are not in this memory, the equation normalises scores (that needs the\n"
-"    scores of all shards first), or as `retrieve`.");
 
 static PyObject *memory_partial(Memory *self, PyObject *const *args, Py_ssize_t n_args,
                                 PyObject *kwnames) {
@@ -604,22 +478,22 @@ static PyObject *memory_partial(Memory *self, PyObject *const *args, Py_ssize_t 
     return uhnpy_partial(state, &target, values[0], values[1], values[2]);
 }
 
-/* ------------------------------------------------------------------------------------- reading -- */
+/* ------------------------------------------------------------------------------------- reading
+ * -- */
 
 static size_t n_patterns(const Memory *self) {
     return self->handle ? uhn_memory_n_patterns(self->handle) : 0;
 }
 
-static Py_ssize_t memory_length(Memory *self) {
-    return (Py_ssize_t)n_patterns(self);
-}
+static Py_ssize_t memory_length(Memory *self) { return (Py_ssize_t)n_patterns(self); }
 
 typedef enum { PATTERNS, VALUES, PRIOR } part;
 
 /* A new array with rows [start, start + n) of one part. */
 static PyObject *read_rows(const Memory *self, part which, size_t start, size_t n) {
     const uhn_memory *handle = self->handle;
-    size_t width = which == VALUES ? uhn_memory_n_values(handle) : uhn_memory_n_features(handle);
+    size_t width =
+        which == VALUES ? uhn_memory_n_values(handle) : uhn_memory_n_features(handle);
     npy_intp dims[2] = {(npy_intp)n, (npy_intp)width};
     PyObject *array = PyArray_SimpleNew(which == PRIOR ? 1 : 2, dims, uhnpy_type(handle));
     if (!array || n == 0) {
@@ -627,18 +501,18 @@ static PyObject *read_rows(const Memory *self, part which, size_t start, size_t 
     }
     void *data = PyArray_DATA((PyArrayObject *)array);
     uhn_status status;
-    Py_BEGIN_ALLOW_THREADS
-    status = uhn_memory_read(handle, start, n, which == PATTERNS ? data : NULL,
-                             which == VALUES ? data : NULL, which == PRIOR ? data : NULL);
-    Py_END_ALLOW_THREADS
-    if (status != UHN_OK) {
+    Py_BEGIN_ALLOW_THREADS status =
+        uhn_memory_read(handle, start, n, which == PATTERNS ? data : NULL,
+                        which == VALUES ? data : NULL, which == PRIOR ? data : NULL);
+    Py_END_ALLOW_THREADS if (status != UHN_OK) {
         Py_DECREF(array);
         return uhnpy_raise(status, NULL);
     }
     return array;
 }
 
-/* The patterns: a read-only view of them if they lie together, else a copy. *viewed says which. */
+/* The patterns: a read-only view of them if they lie together, else a copy. *viewed says which.
+ * */
 static PyObject *patterns_array(Memory *self, bool *viewed) {
     *viewed = false;
     if (!self->handle) {
@@ -653,24 +527,20 @@ static PyObject *patterns_array(Memory *self, bool *viewed) {
     npy_intp dims[2] = {(npy_intp)n, (npy_intp)uhn_memory_n_features(self->handle)};
     PyObject *array = PyArray_New(&PyArray_Type, 2, dims, uhnpy_type(self->handle), NULL,
                                   (void *)data, 0, NPY_ARRAY_CARRAY_RO, NULL);
-    if (array && PyArray_SetBaseObject((PyArrayObject *)array, Py_NewRef((PyObject *)self)) < 0) {
+    if (array &&
+        PyArray_SetBaseObject((PyArrayObject *)array, Py_NewRef((PyObject *)self)) < 0) {
         Py_CLEAR(array);
     }
     *viewed = array != NULL;
     return array;
 }
 
-PyDoc_STRVAR(array_doc,
-"__array__($self, dtype=None, copy=None)\n--\n\n"
-"The patterns as an array, for ``np.asarray(memory)``.\n\n"
-"A read-only view when they lie in one piece and no other dtype is asked for, else a copy.");
-
 static PyObject *memory_array(Memory *self, PyObject *const *args, Py_ssize_t n_args,
                               PyObject *kwnames) {
-    static const uhnpy_signature signature = {
-        "__array__", 0, 2, 2, {UHNPY_dtype, UHNPY_copy}};
+    static const uhnpy_signature signature = {"__array__", 0, 2, 2, {UHNPY_dtype, UHNPY_copy}};
     PyObject *values[2];
-    if (uhnpy_parse(state_of((PyObject *)self), &signature, args, n_args, kwnames, values) < 0) {
+    if (uhnpy_parse(state_of((PyObject *)self), &signature, args, n_args, kwnames, values) <
+        0) {
         return NULL;
     }
     PyArray_Descr *dtype = NULL;
@@ -684,12 +554,14 @@ static PyObject *memory_array(Memory *self, PyObject *const *args, Py_ssize_t n_
         return NULL;
     }
     array = patterns_array(self, &viewed);
-    bool casts = array && dtype && !PyArray_EquivTypes(dtype, PyArray_DESCR((PyArrayObject *)array));
+    bool casts =
+        array && dtype && !PyArray_EquivTypes(dtype, PyArray_DESCR((PyArrayObject *)array));
     if (array && values[1] == Py_False && (!viewed || casts)) {
         Py_CLEAR(array);
-        PyErr_SetString(PyExc_ValueError,
-                        "copy=False: the patterns are in several pieces, or another dtype was asked "
-                        "for; use copy=None");
+        PyErr_SetString(
+            PyExc_ValueError,
+            "copy=False: the patterns are in several pieces, or another dtype was asked "
+            "for; use copy=None");
     }
     if (array && casts) {
         Py_INCREF(dtype);
@@ -706,13 +578,15 @@ static PyObject *memory_array(Memory *self, PyObject *const *args, Py_ssize_t n_
 static PyObject *read_row(Memory *self, Py_ssize_t i) {
     Py_ssize_t n = memory_length(self);
     if (i < 0 || i >= n) {
-        PyErr_Format(PyExc_IndexError, "index %zd is out of range for a memory of %zd patterns", i, n);
+        PyErr_Format(PyExc_IndexError, "index %zd is out of range for a memory of %zd patterns",
+                     i, n);
         return NULL;
     }
     npy_intp dims[1] = {(npy_intp)uhn_memory_n_features(self->handle)};
     PyObject *array = PyArray_SimpleNew(1, dims, uhnpy_type(self->handle));
     if (array) {
-        uhn_memory_read(self->handle, (size_t)i, 1, PyArray_DATA((PyArrayObject *)array), NULL, NULL);
+        uhn_memory_read(self->handle, (size_t)i, 1, PyArray_DATA((PyArrayObject *)array), NULL,
+                        NULL);
     }
     return array;
 }
@@ -731,10 +605,11 @@ static PyObject *read_slice(Memory *self, PyObject *slice) {
         return read_rows(self, PATTERNS, n ? (size_t)start : 0, (size_t)n);
     }
     npy_intp dims[2] = {n, (npy_intp)uhn_memory_n_features(self->handle)};
-    PyArrayObject *array = (PyArrayObject *)PyArray_SimpleNew(2, dims, uhnpy_type(self->handle));
+    PyArrayObject *array =
+        (PyArrayObject *)PyArray_SimpleNew(2, dims, uhnpy_type(self->handle));
     for (Py_ssize_t i = 0; array && i < n; i++) {
-        uhn_memory_read(self->handle, (size_t)(start + i * step), 1, PyArray_GETPTR2(array, i, 0),
-                        NULL, NULL);
+        uhn_memory_read(self->handle, (size_t)(start + i * step), 1,
+                        PyArray_GETPTR2(array, i, 0), NULL, NULL);
     }
     return (PyObject *)array;
 }
@@ -742,13 +617,14 @@ static PyObject *read_slice(Memory *self, PyObject *slice) {
 /* Rows by an array of integers. */
 static PyObject *read_chosen(Memory *self, PyObject *key) {
     if (PyTuple_Check(key)) {
-        PyErr_SetString(PyExc_TypeError,
-                        "a memory is indexed by one thing, an integer, a slice, or a 1-D array of "
-                        "integers; for components use np.asarray(memory)[...]");
+        PyErr_SetString(
+            PyExc_TypeError,
+            "a memory is indexed by one thing, an integer, a slice, or a 1-D array of "
+            "integers; for components use np.asarray(memory)[...]");
         return NULL;
     }
-    PyArrayObject *any = (PyArrayObject *)PyArray_FromAny(key, NULL, 0, 0, NPY_ARRAY_ENSUREARRAY,
-                                                          NULL);
+    PyArrayObject *any =
+        (PyArrayObject *)PyArray_FromAny(key, NULL, 0, 0, NPY_ARRAY_ENSUREARRAY, NULL);
     if (!any) {
         return NULL;
     }
@@ -756,18 +632,20 @@ static PyObject *read_chosen(Memory *self, PyObject *key) {
     if (PyArray_NDIM(any) != 1 || !(PyArray_ISINTEGER(any) || empty_list)) {
         PyObject *shape = uhnpy_shape(any);
         if (shape) {
-            PyErr_Format(PyExc_TypeError,
-                         "a memory is indexed by an integer, a slice, or a 1-D array of integers, "
-                         "not by %s of dtype %S and shape %R%s",
-                         Py_TYPE(key)->tp_name, (PyObject *)PyArray_DESCR(any), shape,
-                         PyArray_ISBOOL(any) ? "; use np.flatnonzero(mask)" : "");
+            PyErr_Format(
+                PyExc_TypeError,
+                "a memory is indexed by an integer, a slice, or a 1-D array of integers, "
+                "not by %s of dtype %S and shape %R%s",
+                Py_TYPE(key)->tp_name, (PyObject *)PyArray_DESCR(any), shape,
+                PyArray_ISBOOL(any) ? "; use np.flatnonzero(mask)" : "");
             Py_DECREF(shape);
         }
         Py_DECREF(any);
         return NULL;
     }
-    PyArrayObject *rows = (PyArrayObject *)PyArray_FromArray(
-        any, PyArray_DescrFromType(NPY_INT64), NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST);
+    PyArrayObject *rows =
+        (PyArrayObject *)PyArray_FromArray(any, PyArray_DescrFromType(NPY_INT64),
+                                           NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST);
     Py_DECREF(any);
     if (!rows) {
         return NULL;
@@ -781,11 +659,12 @@ static PyObject *read_chosen(Memory *self, PyObject *key) {
         int64_t row = given < 0 ? given + length : given;
         if (row < 0 || row >= length) {
             PyErr_Format(PyExc_IndexError,
-                         "index %lld is out of range for a memory of %zd patterns", (long long)given,
-                         length);
+                         "index %lld is out of range for a memory of %zd patterns",
+                         (long long)given, length);
             Py_CLEAR(array);
         } else {
-            uhn_memory_read(self->handle, (size_t)row, 1, PyArray_GETPTR2(array, i, 0), NULL, NULL);
+            uhn_memory_read(self->handle, (size_t)row, 1, PyArray_GETPTR2(array, i, 0), NULL,
+                            NULL);
         }
     }
     Py_DECREF(rows);
@@ -813,7 +692,8 @@ static PyObject *memory_subscript(Memory *self, PyObject *key) {
     return read_row(self, i < 0 ? i + length : i);
 }
 
-/* ----------------------------------------------------------------------------- what it is made of -- */
+/* ----------------------------------------------------------------------------- what it is made
+ * of -- */
 
 static PyObject *get_similarity(Memory *self, void *closure) {
     (void)closure;
@@ -843,12 +723,14 @@ static PyObject *get_transform(Memory *self, void *closure) {
     if (!info || !info->is_distance) {
         Py_RETURN_NONE;
     }
-    return Py_NewRef(state_of((PyObject *)self)->transform_names[self->equation.core.transform]);
+    return Py_NewRef(
+        state_of((PyObject *)self)->transform_names[self->equation.core.transform]);
 }
 
 static PyObject *get_normalize(Memory *self, void *closure) {
     (void)closure;
-    return Py_NewRef(state_of((PyObject *)self)->normalize_names[self->equation.core.normalize]);
+    return Py_NewRef(
+        state_of((PyObject *)self)->normalize_names[self->equation.core.normalize]);
 }
 
 static PyObject *get_normalize_scores(Memory *self, void *closure) {
@@ -869,7 +751,8 @@ static PyObject *get_parameters(Memory *self, void *closure) {
     const uhnpy_state *state = state_of((PyObject *)self);
     const uhn_equation *e = &self->equation.core;
     const uhn_row_info *similarity = similarity_info(self);
-    const uhn_row_info *separation = self->equation.weigh ? NULL : uhn_separation_info(e->separation);
+    const uhn_row_info *separation =
+        self->equation.weigh ? NULL : uhn_separation_info(e->separation);
     const char *reads = separation ? separation->parameters : "";
     PyObject *dict = PyDict_New();
     if (!dict) {
@@ -1026,24 +909,26 @@ static PyObject *memory_repr(Memory *self) {
         text = PyUnicode_FromFormat("Memory(%zu x %zu", n_patterns(self),
                                     uhn_memory_n_features(self->handle));
         if (!uhn_memory_is_autoassociative(self->handle)) {
-            append_text(&text, PyUnicode_FromFormat(" -> %zu", uhn_memory_n_values(self->handle)));
+            append_text(&text,
+                        PyUnicode_FromFormat(" -> %zu", uhn_memory_n_values(self->handle)));
         }
         append_text(&text, PyUnicode_FromFormat(" %s", dtype));
     }
-    append_text(&text, PyUnicode_FromFormat(", similarity=%R, separation=%R", similarity, separation));
+    append_text(&text,
+                PyUnicode_FromFormat(", similarity=%R, separation=%R", similarity, separation));
     const uhn_equation *e = &self->equation.core;
     const uhnpy_state *state = state_of((PyObject *)self);
     if (e->transform != UHN_NEGATIVE) {
-        append_text(&text,
-                    PyUnicode_FromFormat(", transform=%R", state->transform_names[e->transform]));
+        append_text(&text, PyUnicode_FromFormat(", transform=%R",
+                                                state->transform_names[e->transform]));
     }
     Py_ssize_t at = 0;
     while (PyDict_Next(parameters, &at, &name, &value)) {
         append_text(&text, PyUnicode_FromFormat(", %U=%R", name, value));
     }
     if (e->normalize != UHN_NORMALIZE_NONE) {
-        append_text(&text,
-                    PyUnicode_FromFormat(", normalize=%R", state->normalize_names[e->normalize]));
+        append_text(&text, PyUnicode_FromFormat(", normalize=%R",
+                                                state->normalize_names[e->normalize]));
     }
     if (e->normalize_scores) {
         append_text(&text, PyUnicode_FromString(", normalize_scores=True"));
@@ -1063,12 +948,8 @@ done:
     return text;
 }
 
-/* ------------------------------------------------------------------------------ copies, pickles -- */
-
-PyDoc_STRVAR(copy_doc,
-"copy($self)\n--\n\n"
-"Another memory with the same rows and equation.\n\n"
-"The rows are shared; what is stored into either afterwards is its own.");
+/* ------------------------------------------------------------------------------ copies,
+ * pickles -- */
 
 static PyObject *memory_copy(Memory *self, PyObject *unused) {
     (void)unused;
@@ -1132,8 +1013,8 @@ done:
 PyObject *uhnpy_rebuild_memory(PyObject *module, PyObject *args) {
     uhnpy_state *state = PyModule_GetState(module);
     PyObject *patterns, *values, *prior, *keywords;
-    if (!PyArg_ParseTuple(args, "OOOO!:_rebuild_memory", &patterns, &values, &prior, &PyDict_Type,
-                          &keywords)) {
+    if (!PyArg_ParseTuple(args, "OOOO!:_rebuild_memory", &patterns, &values, &prior,
+                          &PyDict_Type, &keywords)) {
         return NULL;
     }
     PyObject *all = PyDict_Copy(keywords);
@@ -1146,10 +1027,6 @@ PyObject *uhnpy_rebuild_memory(PyObject *module, PyObject *args) {
     return result;
 }
 
-PyDoc_STRVAR(deepcopy_doc,
-"__deepcopy__($self, memo, /)\n--\n\n"
-"A memory with rows of its own.");
-
 static PyObject *memory_deepcopy(Memory *self, PyObject *memo) {
     (void)memo;
     const uhnpy_state *state = state_of((PyObject *)self);
@@ -1158,10 +1035,6 @@ static PyObject *memory_deepcopy(Memory *self, PyObject *memo) {
     Py_XDECREF(parts);
     return result;
 }
-
-PyDoc_STRVAR(reduce_doc,
-"__reduce__($self, /)\n--\n\n"
-"For pickle: the arrays and the equation. With protocol 5 the arrays may travel out of band.");
 
 static PyObject *memory_reduce(Memory *self, PyObject *unused) {
     (void)unused;
@@ -1172,88 +1045,12 @@ static PyObject *memory_reduce(Memory *self, PyObject *unused) {
     return result;
 }
 
-/* -------------------------------------------------------------------------------------- the type -- */
-
-PyDoc_STRVAR(memory_doc,
-"Memory(patterns=None, values=None, *, similarity='dot', separation='softmax', transform=None, "
-"eps=None, gamma=None, beta=None, degree=None, k=None, alpha=None, theta=None, normalize=None, "
-"normalize_scores=False, prior=None, first_row=0, copy=False, nan='raise')\n--\n\n"
-"An associative memory: patterns, their values, and the equation that reads them.\n\n"
-"A query q retrieves ``z = P . sep(sim(M, q))``: the similarity gives every pattern a score, the\n"
-"separation turns the scores into weights, and the values are added up under those weights.\n\n"
-"Parameters\n"
-"----------\n"
-"patterns : array_like, shape (n_patterns, n_features) or (n_features,), optional\n"
-"    One pattern a row. None makes an empty memory whose first `store` fixes dtype and width.\n"
-"values : array_like, shape (n_patterns, n_values), optional\n"
-"    What a pattern retrieves; None: the patterns themselves.\n"
-"similarity : str or callable, default 'dot'\n"
-"    A name of `similarities()`, or ``f(patterns (n, d), queries (b, d)) -> scores (b, n)``.\n"
-"    Larger is more similar. A callable is slow: it holds the interpreter lock.\n"
-"separation : str or callable, default 'softmax'\n"
-"    A name of `separations()`, or ``f(scores (b, n)) -> weights (b, n)``, which is called for\n"
-"    tiles of at most 128 patterns, so that a weight may depend on its own score alone.\n"
-"transform : {'negative', 'inverse', 'rbf'}, optional\n"
-"    How a distance d becomes a score: -d (default), 1 / (d + eps), or exp(-gamma d^2)\n"
-"    (for 'sqeuclidean', a square already, exp(-gamma d)). For distances only.\n"
-"eps : float, default 0\n"
-"    Added to the distance by 'inverse'; for 'kl', 'reverse_kl' and 'jensen_shannon' added to\n"
-"    both distributions before they are divided by their sums.\n"
-"gamma : float, default 1\n"
-"    Width of 'rbf'.\n"
-"beta : float, default 1\n"
-"    Inverse temperature: multiplies the score.\n"
-"degree : float, default 2\n"
-"    Exponent of 'polynomial' and 'rectified_polynomial'.\n"
-"k : int, default 1\n"
-"    How many patterns 'topk' and 'topk_softmax' keep.\n"
-"alpha : float, default 1.5\n"
-"    Of 'entmax'; 1 is softmax, 2 sparsemax.\n"
-"theta : float, default 0\n"
-"    'threshold' gives weight 1 where score >= theta; radius r of a distance is theta=-r.\n"
-"normalize : {'none', 'sum'}, optional\n"
-"    'sum' divides by the sum of the magnitudes of the weights, for separations whose weights\n"
-"    are not normalised by definition.\n"
-"normalize_scores : bool, default False\n"
-"    Divide the scores of a query by their sum first, as in the code of the paper.\n"
-"prior : array_like, shape (n_patterns,), optional\n"
-"    Weights > 0 that multiply those of the separation before they are normalised. Not for\n"
-"    'max', 'topk' and 'topk_softmax'.\n"
-"first_row : int, default 0\n"
-"    Number of the first pattern, where this memory is a shard of a larger one.\n"
-"copy : bool, default False\n"
-"    Copy arrays even where they could be borrowed.\n"
-"nan : {'raise'}\n"
-"    NaN and infinity raise ValueError.\n\n"
-"Raises\n"
-"------\n"
-"ValueError\n"
-"    If a name is unknown (the message lists the right ones), a row does not read a parameter,\n"
-"    shapes do not fit, or a number is NaN, infinite or out of bounds.\n"
-"TypeError\n"
-"    If an array is not of real numbers, or is masked or sparse.\n\n"
-"Notes\n"
-"-----\n"
-"float32 patterns make a float32 memory; every other real dtype computes in float64. The\n"
-"patterns decide: values, prior and queries are converted to the dtype of the memory. A\n"
-"C-contiguous, aligned, native float32 or float64 array is borrowed, not copied, read-only and\n"
-"memory-mapped ones included; changing it later changes the memory without any check.\n\n"
-"Any number of threads may read a memory while another stores into it: each call sees the rows\n"
-"that were there when it began.\n\n"
-"The equation is that of Millidge et al., Universal Hopfield Networks, ICML 2022, arXiv\n"
-"2202.04557; softmax of dot products is that of Ramsauer et al., arXiv 2008.02217; polynomials\n"
-"are those of Krotov and Hopfield, arXiv 1606.01164; the exponential is that of Demircigil et\n"
-"al., arXiv 1702.01929; entmax is that of Peters et al., arXiv 1905.05702.\n\n"
-"Examples\n"
-"--------\n"
-">>> import numpy as np, uhn\n"
-">>> memory = uhn.Memory(np.eye(3), similarity='manhattan', separation='max')\n"
-">>> memory.retrieve([0.9, 0.2, 0.0])\n"
-"array([1., 0., 0.])");
+/* -------------------------------------------------------------------------------------- the
+ * type -- */
 
 static PyMethodDef memory_methods[] = {
-#define METHOD(name, doc) \
-    {#name, (PyCFunction)(void (*)(void))memory_##name, METH_FASTCALL | METH_KEYWORDS, doc}
+#define METHOD(name, doc)                                                                      \
+    { #name, (PyCFunction)(void (*)(void))memory_##name, METH_FASTCALL | METH_KEYWORDS, doc }
     METHOD(store, store_doc),
     METHOD(retrieve, retrieve_doc),
     METHOD(recall, recall_doc),
@@ -1270,12 +1067,14 @@ static PyMethodDef memory_methods[] = {
     {"__deepcopy__", (PyCFunction)memory_deepcopy, METH_O, deepcopy_doc},
     {"__reduce__", (PyCFunction)memory_reduce, METH_NOARGS, reduce_doc},
     {"__sizeof__", (PyCFunction)memory_sizeof, METH_NOARGS,
-     PyDoc_STR("__sizeof__($self, /)\n--\n\nBytes this memory owns; borrowed arrays not counted.")},
+     PyDoc_STR(
+         "__sizeof__($self, /)\n--\n\nBytes this memory owns; borrowed arrays not counted.")},
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef memory_getset[] = {
-#define GETTER(name, doc) {#name, (getter)get_##name, NULL, PyDoc_STR(doc), NULL}
+#define GETTER(name, doc)                                                                      \
+    { #name, (getter)get_##name, NULL, PyDoc_STR(doc), NULL }
     GETTER(n_patterns, "Number of patterns stored."),
     GETTER(n_features, "Components of a pattern; 0 while nothing was stored."),
     GETTER(n_values, "Components of a value; n_features if autoassociative."),
@@ -1287,7 +1086,8 @@ static PyGetSetDef memory_getset[] = {
     GETTER(normalize_scores, "True if scores are divided by their sum first."),
     GETTER(parameters, "The parameters in force, by name."),
     GETTER(is_autoassociative, "True if the patterns are the values."),
-    GETTER(values, "The values, (n_patterns, n_values): a copy; if autoassociative, the patterns."),
+    GETTER(values,
+           "The values, (n_patterns, n_values): a copy; if autoassociative, the patterns."),
     GETTER(prior, "The prior weights, (n_patterns,): a copy; None if none were given."),
     GETTER(first_row, "Number of the first pattern, where this memory is a shard."),
     GETTER(nbytes, "Bytes of patterns, values and priors, borrowed ones included."),

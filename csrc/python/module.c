@@ -7,12 +7,14 @@
 #include "compute.h"
 #include "convert.h"
 #include "errors.h"
+#include "module_docs.h"
 #include "run.h"
 
-/* -------------------------------------------------------------------- a memory for one call only -- */
+/* -------------------------------------------------------------------- a memory for one call
+ * only -- */
 
-/* Rows that a function was given, stored in a memory that lives as long as the call. The arrays are
- * borrowed, and held here. */
+/* Rows that a function was given, stored in a memory that lives as long as the call. The arrays
+ * are borrowed, and held here. */
 typedef struct brief {
     uhnpy_rows patterns, values;
     uhn_memory *memory;
@@ -65,9 +67,8 @@ static int brief_begin(brief *self, const uhnpy_equation *equation, PyObject *pa
     bool alone = self->values.array == NULL;
     uhn_dtype dtype = uhnpy_dtype(self->patterns.type);
     uhn_error error = {.status = UHN_OK};
-    uhn_status status =
-        uhn_memory_new(dtype, self->patterns.n_columns, alone ? 0 : self->values.n_columns, 0,
-                       &self->memory);
+    uhn_status status = uhn_memory_new(dtype, self->patterns.n_columns,
+                                       alone ? 0 : self->values.n_columns, 0, &self->memory);
     if (status == UHN_OK) {
         const uhn_row_info *info =
             equation->score ? NULL : uhn_similarity_info(equation->core.similarity);
@@ -77,8 +78,7 @@ static int brief_begin(brief *self, const uhnpy_equation *equation, PyObject *pa
             .n_rows = self->patterns.n_rows,
             .borrow = true,
         };
-        Py_BEGIN_ALLOW_THREADS
-        if (info && info->non_negative) {
+        Py_BEGIN_ALLOW_THREADS if (info && info->non_negative) {
             status = uhn_check_rows(dtype, rows.patterns, rows.n_rows, self->patterns.n_columns,
                                     &equation->core, "patterns", &error);
         }
@@ -101,39 +101,18 @@ failed:
     return -1;
 }
 
-/* ------------------------------------------------------------------------------------- functions -- */
-
-PyDoc_STRVAR(retrieve_doc,
-"retrieve($module, patterns, queries, values=None, *, n_steps=1, tol=None, out=None, "
-"similarity='dot', separation='softmax', transform=None, eps=None, gamma=None, beta=None, "
-"degree=None, k=None, alpha=None, theta=None, normalize=None, normalize_scores=False)\n--\n\n"
-"Retrieve values for queries from patterns, without keeping a memory.\n\n"
-"``z = P . sep(sim(M, q))``, arXiv 2202.04557.\n\n"
-"Parameters\n"
-"----------\n"
-"patterns : array_like, shape (n_patterns, n_features) or (n_features,)\n"
-"queries : array_like, shape (n_queries, n_features) or (n_features,)\n"
-"values : array_like, shape (n_patterns, n_values), optional\n"
-"    None: the patterns themselves.\n"
-"n_steps, tol, out\n"
-"    As for `Memory.retrieve`.\n"
-"similarity, separation, transform, eps, gamma, beta, degree, k, alpha, theta, normalize, \
-normalize_scores\n"
-"    As for `Memory`.\n\n"
-"Returns\n"
-"-------\n"
-"ndarray, shape (n_queries, n_values), or (n_values,) for a 1-D query\n\n"
-"Raises\n"
-"------\n"
-"ValueError, TypeError\n"
-"    As `Memory` and `Memory.retrieve`.");
+/* -------------------------------------------------------------------------------------
+ * functions -- */
 
 static PyObject *module_retrieve(PyObject *module, PyObject *const *args, Py_ssize_t n_args,
                                  PyObject *kwnames) {
-    static const uhnpy_signature signature = {
-        "retrieve", 2, 3, 18,
-        {UHNPY_patterns, UHNPY_queries, UHNPY_values, UHNPY_n_steps, UHNPY_tol, UHNPY_out,
-         UHNPY_EQUATION_NAMES}};
+    static const uhnpy_signature signature = {"retrieve",
+                                              2,
+                                              3,
+                                              18,
+                                              {UHNPY_patterns, UHNPY_queries, UHNPY_values,
+                                               UHNPY_n_steps, UHNPY_tol, UHNPY_out,
+                                               UHNPY_EQUATION_NAMES}};
     const uhnpy_state *state = PyModule_GetState(module);
     PyObject *values[UHNPY_MAX_ARGUMENTS];
     uhnpy_equation equation;
@@ -143,35 +122,20 @@ static PyObject *module_retrieve(PyObject *module, PyObject *const *args, Py_ssi
         brief_begin(&memory, &equation, values[0], values[2]) < 0) {
         return NULL;
     }
-    PyObject *result = uhnpy_retrieve(&memory.target, values[1], values[3], values[4], values[5]);
+    PyObject *result =
+        uhnpy_retrieve(&memory.target, values[1], values[3], values[4], values[5]);
     brief_end(&memory);
     return result;
 }
 
-PyDoc_STRVAR(similarity_doc,
-"similarity($module, patterns, queries, similarity='dot', *, transform=None, eps=None, "
-"gamma=None)\n--\n\n"
-"The similarity of every pattern to every query; larger is more similar.\n\n"
-"Parameters\n"
-"----------\n"
-"patterns : array_like, shape (n_patterns, n_features) or (n_features,)\n"
-"queries : array_like, shape (n_queries, n_features) or (n_features,)\n"
-"similarity, transform, eps, gamma\n"
-"    As for `Memory`.\n\n"
-"Returns\n"
-"-------\n"
-"ndarray, shape (n_queries, n_patterns), or (n_patterns,) for a 1-D query\n"
-"    float32 if the patterns are, else float64.\n\n"
-"Raises\n"
-"------\n"
-"ValueError, TypeError\n"
-"    As `Memory` and `Memory.scores`.");
-
 static PyObject *module_similarity(PyObject *module, PyObject *const *args, Py_ssize_t n_args,
                                    PyObject *kwnames) {
-    static const uhnpy_signature signature = {
-        "similarity", 2, 3, 6,
-        {UHNPY_patterns, UHNPY_queries, UHNPY_similarity, UHNPY_transform, UHNPY_eps, UHNPY_gamma}};
+    static const uhnpy_signature signature = {"similarity",
+                                              2,
+                                              3,
+                                              6,
+                                              {UHNPY_patterns, UHNPY_queries, UHNPY_similarity,
+                                               UHNPY_transform, UHNPY_eps, UHNPY_gamma}};
     const uhnpy_state *state = PyModule_GetState(module);
     PyObject *values[6], *keywords[UHNPY_N_EQUATION] = {NULL};
     uhnpy_equation equation;
@@ -191,31 +155,15 @@ static PyObject *module_similarity(PyObject *module, PyObject *const *args, Py_s
     return result;
 }
 
-PyDoc_STRVAR(separate_doc,
-"separate($module, scores, separation='softmax', *, beta=None, degree=None, k=None, alpha=None, "
-"theta=None, normalize=None, normalize_scores=False)\n--\n\n"
-"Turn scores into weights.\n\n"
-"Parameters\n"
-"----------\n"
-"scores : array_like, shape (n_queries, n_patterns) or (n_patterns,)\n"
-"separation, beta, degree, k, alpha, theta, normalize, normalize_scores\n"
-"    As for `Memory`.\n\n"
-"Returns\n"
-"-------\n"
-"ndarray, of the shape of `scores`\n"
-"    float32 if the scores are, else float64.\n\n"
-"Raises\n"
-"------\n"
-"ValueError\n"
-"    If a score is NaN or outside the domain of the separation, or all scores of a query are\n"
-"    -inf.");
-
 static PyObject *module_separate(PyObject *module, PyObject *const *args, Py_ssize_t n_args,
                                  PyObject *kwnames) {
-    static const uhnpy_signature signature = {
-        "separate", 1, 2, 9,
-        {UHNPY_scores, UHNPY_separation, UHNPY_beta, UHNPY_degree, UHNPY_k, UHNPY_alpha, UHNPY_theta,
-         UHNPY_normalize, UHNPY_normalize_scores}};
+    static const uhnpy_signature signature = {"separate",
+                                              1,
+                                              2,
+                                              9,
+                                              {UHNPY_scores, UHNPY_separation, UHNPY_beta,
+                                               UHNPY_degree, UHNPY_k, UHNPY_alpha, UHNPY_theta,
+                                               UHNPY_normalize, UHNPY_normalize_scores}};
     const uhnpy_state *state = PyModule_GetState(module);
     PyObject *values[9], *keywords[UHNPY_N_EQUATION] = {NULL};
     uhnpy_equation equation;
@@ -231,64 +179,20 @@ static PyObject *module_separate(PyObject *module, PyObject *const *args, Py_ssi
     return uhnpy_separate(&equation, values[0]);
 }
 
-PyDoc_STRVAR(attention_doc,
-"attention($module, queries, keys, values, *, beta=None, mask=None, out=None)\n--\n\n"
-"Attention: one step of a memory whose patterns are the keys.\n\n"
-"``softmax(beta queries . keys^T) . values``, Vaswani et al., arXiv 1706.03762; as retrieval from\n"
-"a modern Hopfield network, Ramsauer et al., arXiv 2008.02217.\n\n"
-"Parameters\n"
-"----------\n"
-"queries : array_like, shape (..., L, E)\n"
-"keys : array_like, shape (..., S, E)\n"
-"values : array_like, shape (..., S, V)\n"
-"    The leading axes broadcast.\n"
-"beta : float, optional\n"
-"    1 / sqrt(E) by default.\n"
-"mask : array_like of bool, broadcastable to (..., L, S), optional\n"
-"    True where a query may attend to a key.\n"
-"out : ndarray, optional\n"
-"    Where the result goes: exact dtype and shape, C-contiguous, apart from the inputs.\n\n"
-"Returns\n"
-"-------\n"
-"ndarray, shape (..., L, V)\n"
-"    float32 if all three arrays are, else float64. A query that may attend to nothing gets\n"
-"    zeros.\n\n"
-"Raises\n"
-"------\n"
-"ValueError\n"
-"    If shapes do not fit or a number is not finite.\n"
-"TypeError\n"
-"    If an array is not of real numbers, or the mask is not boolean.");
-
 static PyObject *module_attention(PyObject *module, PyObject *const *args, Py_ssize_t n_args,
                                   PyObject *kwnames) {
-    static const uhnpy_signature signature = {
-        "attention", 3, 3, 6,
-        {UHNPY_queries, UHNPY_keys, UHNPY_values, UHNPY_beta, UHNPY_mask, UHNPY_out}};
+    static const uhnpy_signature signature = {"attention",
+                                              3,
+                                              3,
+                                              6,
+                                              {UHNPY_queries, UHNPY_keys, UHNPY_values,
+                                               UHNPY_beta, UHNPY_mask, UHNPY_out}};
     PyObject *values[6];
     if (uhnpy_parse(PyModule_GetState(module), &signature, args, n_args, kwnames, values) < 0) {
         return NULL;
     }
     return uhnpy_attention(values[0], values[1], values[2], values[3], values[4], values[5]);
 }
-
-PyDoc_STRVAR(merge_doc,
-"merge($module, parts)\n--\n\n"
-"One partial of several.\n\n"
-"Parameters\n"
-"----------\n"
-"parts : iterable of Partial\n"
-"    Of the same queries and equation, over different rows; in any order.\n\n"
-"Returns\n"
-"-------\n"
-"Partial\n\n"
-"Raises\n"
-"------\n"
-"ValueError\n"
-"    If there is no part, two of them hold the same row, or they differ in queries, sizes or\n"
-"    equation.\n"
-"TypeError\n"
-"    If a part is not a Partial.");
 
 /* A dictionary from the name of every row of a table to its line of documentation. */
 static PyObject *table(PyObject *const *names, int n, const uhn_row_info *(*info)(int)) {
@@ -311,27 +215,11 @@ static const uhn_row_info *separation_row(int i) {
     return uhn_separation_info((uhn_separation)i);
 }
 
-PyDoc_STRVAR(similarities_doc,
-"similarities($module)\n--\n\n"
-"The similarities by name, each with a line of documentation.\n\n"
-"m is a pattern and q a query; a distance d enters as `transform` says.\n\n"
-"Returns\n"
-"-------\n"
-"dict of str to str");
-
 static PyObject *module_similarities(PyObject *module, PyObject *unused) {
     (void)unused;
     const uhnpy_state *state = PyModule_GetState(module);
     return table(state->similarity_names, UHN_N_SIMILARITIES, similarity_row);
 }
-
-PyDoc_STRVAR(separations_doc,
-"separations($module)\n--\n\n"
-"The separations by name, each with a line of documentation.\n\n"
-"s are the scores of one query and w its weights.\n\n"
-"Returns\n"
-"-------\n"
-"dict of str to str");
 
 static PyObject *module_separations(PyObject *module, PyObject *unused) {
     (void)unused;
@@ -346,16 +234,6 @@ static PyObject *module_separations(PyObject *module, PyObject *unused) {
 #else
 #define COMPILER "unknown"
 #endif
-
-PyDoc_STRVAR(cpu_info_doc,
-"cpu_info($module)\n--\n\n"
-"How this build computes.\n\n"
-"Returns\n"
-"-------\n"
-"dict\n"
-"    `path`, the kernels in use ('generic', 'avx2', 'avx512' or 'neon'; the environment variable\n"
-"    UHN_CPU chooses); `available`, a tuple of those that this machine can run; `n_threads`;\n"
-"    `compiler`; `version`.");
 
 static PyObject *module_cpu_info(PyObject *module, PyObject *unused) {
     (void)module;
@@ -378,29 +256,13 @@ static PyObject *module_cpu_info(PyObject *module, PyObject *unused) {
     if (!stripped) {
         return NULL;
     }
-    return Py_BuildValue("{s:s, s:N, s:i, s:s, s:s}", "path", uhn_cpu_path(), "available", stripped,
-                         "n_threads", uhn_num_threads(), "compiler", COMPILER, "version",
-                         UHN_VERSION);
+    return Py_BuildValue("{s:s, s:N, s:i, s:s, s:s}", "path", uhn_cpu_path(), "available",
+                         stripped, "n_threads", uhn_num_threads(), "compiler", COMPILER,
+                         "version", UHN_VERSION);
 }
 
-PyDoc_STRVAR(set_num_threads_doc,
-"set_num_threads($module, n)\n--\n\n"
-"Set the number of threads that later calls may use.\n\n"
-"Parameters\n"
-"----------\n"
-"n : int\n"
-"    At least 1. The answer has the same bits for any number.\n\n"
-"Raises\n"
-"------\n"
-"ValueError\n"
-"    If n is out of bounds.\n\n"
-"Notes\n"
-"-----\n"
-"At start it is the environment variable UHN_NUM_THREADS, else the number of CPUs this process\n"
-"may run on.");
-
-static PyObject *module_set_num_threads(PyObject *module, PyObject *const *args, Py_ssize_t n_args,
-                                        PyObject *kwnames) {
+static PyObject *module_set_num_threads(PyObject *module, PyObject *const *args,
+                                        Py_ssize_t n_args, PyObject *kwnames) {
     static const uhnpy_signature signature = {"set_num_threads", 1, 1, 1, {UHNPY_n}};
     PyObject *values[1];
     size_t n;
@@ -409,17 +271,11 @@ static PyObject *module_set_num_threads(PyObject *module, PyObject *const *args,
         return NULL;
     }
     if (n > INT_MAX || uhn_set_num_threads((int)n) != UHN_OK) {
-        return uhnpy_fail(PyExc_ValueError, "n is %zu: that is more threads than can be used", n);
+        return uhnpy_fail(PyExc_ValueError, "n is %zu: that is more threads than can be used",
+                          n);
     }
     Py_RETURN_NONE;
 }
-
-PyDoc_STRVAR(get_num_threads_doc,
-"get_num_threads($module)\n--\n\n"
-"The number of threads a call may use.\n\n"
-"Returns\n"
-"-------\n"
-"int");
 
 static PyObject *module_get_num_threads(PyObject *module, PyObject *unused) {
     (void)module;
@@ -427,8 +283,8 @@ static PyObject *module_get_num_threads(PyObject *module, PyObject *unused) {
     return PyLong_FromLong(uhn_num_threads());
 }
 
-#define WITH_KEYWORDS(name, function, doc) \
-    {name, (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS, doc}
+#define WITH_KEYWORDS(name, function, doc)                                                     \
+    { name, (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS, doc }
 
 static PyMethodDef module_functions[] = {
     WITH_KEYWORDS("retrieve", module_retrieve, retrieve_doc),
@@ -450,7 +306,8 @@ static PyMethodDef module_functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
-/* ---------------------------------------------------------------------------------- the module -- */
+/* ---------------------------------------------------------------------------------- the module
+ * -- */
 
 static PyStructSequence_Field recall_fields[] = {
     {"state", "the states the queries came to, (n_queries, n_features)"},
@@ -531,7 +388,8 @@ static int module_exec(PyObject *module) {
 }
 
 /* Calls `visit` for every object of the state; what it returns ends the walk if not 0. */
-static int for_each_object(uhnpy_state *state, int (*visit)(PyObject **, void *), void *context) {
+static int for_each_object(uhnpy_state *state, int (*visit)(PyObject **, void *),
+                           void *context) {
     PyObject **single[] = {(PyObject **)&state->memory_type, (PyObject **)&state->partial_type,
                            (PyObject **)&state->recall_type, &state->rebuild_memory,
                            &state->rebuild_partial};
@@ -590,9 +448,7 @@ static int module_clear(PyObject *module) {
     return state ? for_each_object(state, clear_object, NULL) : 0;
 }
 
-static void module_free(void *module) {
-    module_clear(module);
-}
+static void module_free(void *module) { module_clear(module); }
 
 static PyModuleDef_Slot module_slots[] = {
     {Py_mod_exec, module_exec},
@@ -620,6 +476,4 @@ static PyModuleDef module_def = {
 };
 
 PyMODINIT_FUNC PyInit__core(void);
-PyMODINIT_FUNC PyInit__core(void) {
-    return PyModuleDef_Init(&module_def);
-}
+PyMODINIT_FUNC PyInit__core(void) { return PyModuleDef_Init(&module_def); }

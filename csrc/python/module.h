@@ -1,14 +1,14 @@
 /*
  * module.h - what the files of the binding share.
  *
- * The binding turns Python and NumPy objects into calls of uhn.h and back; it knows nothing of the
- * core but that header. module.c makes the module and its functions, memory_type.c and
- * partial_type.c the two types, convert.c reads arguments, run.c releases the interpreter lock and
- * calls back into it, errors.c turns a status into an exception.
+ * The binding turns Python and NumPy objects into calls of uhn.h and back; it knows nothing of
+ * the core but that header. module.c makes the module and its functions, memory_type.c and
+ * partial_type.c the two types, convert.c reads arguments, run.c releases the interpreter lock
+ * and calls back into it, errors.c turns a status into an exception.
  *
- * All Python objects that outlive a call are in the module state; nothing here is a global. Fields
- * of a Memory object change under the interpreter lock alone; everything the core computes runs
- * without it.
+ * All Python objects that outlive a call are in the module state; nothing here is a global.
+ * Fields of a Memory object change under the interpreter lock alone; everything the core
+ * computes runs without it.
  */
 #ifndef UHNPY_MODULE_H
 #define UHNPY_MODULE_H
@@ -24,45 +24,46 @@
 
 #include "../uhn.h"
 
-/* Every keyword of every public function. The twelve of the equation come first, in the order of
- * the public signatures, so that a function that takes them all can hand them on as one array. */
-#define UHNPY_NAMES(NAME) \
-    NAME(similarity)      \
-    NAME(separation)      \
-    NAME(transform)       \
-    NAME(eps)             \
-    NAME(gamma)           \
-    NAME(beta)            \
-    NAME(degree)          \
-    NAME(k)               \
-    NAME(alpha)           \
-    NAME(theta)           \
-    NAME(normalize)       \
-    NAME(normalize_scores) \
-    NAME(patterns)        \
-    NAME(values)          \
-    NAME(queries)         \
-    NAME(keys)            \
-    NAME(scores)          \
-    NAME(prior)           \
-    NAME(first_row)       \
-    NAME(copy)            \
-    NAME(nan)             \
-    NAME(n_steps)         \
-    NAME(tol)             \
-    NAME(out)             \
-    NAME(start)           \
-    NAME(stop)            \
-    NAME(mask)            \
-    NAME(dtype)           \
-    NAME(parts)           \
+/* Every keyword of every public function. The twelve of the equation come first, in the order
+ * of the public signatures, so that a function that takes them all can hand them on as one
+ * array. */
+#define UHNPY_NAMES(NAME)                                                                      \
+    NAME(similarity)                                                                           \
+    NAME(separation)                                                                           \
+    NAME(transform)                                                                            \
+    NAME(eps)                                                                                  \
+    NAME(gamma)                                                                                \
+    NAME(beta)                                                                                 \
+    NAME(degree)                                                                               \
+    NAME(k)                                                                                    \
+    NAME(alpha)                                                                                \
+    NAME(theta)                                                                                \
+    NAME(normalize)                                                                            \
+    NAME(normalize_scores)                                                                     \
+    NAME(patterns)                                                                             \
+    NAME(values)                                                                               \
+    NAME(queries)                                                                              \
+    NAME(keys)                                                                                 \
+    NAME(scores)                                                                               \
+    NAME(prior)                                                                                \
+    NAME(first_row)                                                                            \
+    NAME(copy)                                                                                 \
+    NAME(nan)                                                                                  \
+    NAME(n_steps)                                                                              \
+    NAME(tol)                                                                                  \
+    NAME(out)                                                                                  \
+    NAME(start)                                                                                \
+    NAME(stop)                                                                                 \
+    NAME(mask)                                                                                 \
+    NAME(dtype)                                                                                \
+    NAME(parts)                                                                                \
     NAME(n)
 
 typedef enum uhnpy_name {
 #define NAME(name) UHNPY_##name,
     UHNPY_NAMES(NAME)
 #undef NAME
-    UHNPY_N_NAMES
+        UHNPY_N_NAMES
 } uhnpy_name;
 
 enum { UHNPY_N_EQUATION = UHNPY_normalize_scores + 1, UHNPY_N_REASONS = UHN_NONE_ACTIVE + 1 };
@@ -71,7 +72,7 @@ typedef struct uhnpy_state {
     PyTypeObject *memory_type;
     PyTypeObject *partial_type;
     PyTypeObject *recall_type;
-    PyObject *rebuild_memory;  /* what a pickle calls to make the object again */
+    PyObject *rebuild_memory; /* what a pickle calls to make the object again */
     PyObject *rebuild_partial;
     PyObject *names[UHNPY_N_NAMES]; /* interned, so that a keyword is found by address */
     PyObject *similarity_names[UHN_N_SIMILARITIES];
@@ -84,12 +85,13 @@ typedef struct uhnpy_state {
 extern PyType_Spec uhnpy_memory_spec;
 extern PyType_Spec uhnpy_partial_spec;
 
-/* Defined in partial_type.c: a Partial that owns `partial` (freed on failure). `single` means that
- * it came of one 1-D query, so that its answer is 1-D too. */
+/* Defined in partial_type.c: a Partial that owns `partial` (freed on failure). `single` means
+ * that it came of one 1-D query, so that its answer is 1-D too. */
 PyObject *uhnpy_partial_wrap(uhnpy_state *state, uhn_partial *partial, bool single);
 
 /* uhn.merge(parts), and what unpickling calls. */
-PyObject *uhnpy_merge(PyObject *module, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames);
+PyObject *uhnpy_merge(PyObject *module, PyObject *const *args, Py_ssize_t n_args,
+                      PyObject *kwnames);
 PyObject *uhnpy_rebuild_partial(PyObject *module, PyObject *args);
 PyObject *uhnpy_rebuild_memory(PyObject *module, PyObject *args);
 

@@ -7,10 +7,10 @@
 #include "convert.h"
 #include "errors.h"
 #include "module.h"
+#include "partial_docs.h"
 
 typedef struct {
-    PyObject_HEAD
-    uhn_partial *handle;
+    PyObject_HEAD uhn_partial *handle;
     bool single; /* of one 1-D query: the answer is 1-D */
 } Partial;
 
@@ -46,26 +46,12 @@ static int type_of(const Partial *self) {
     return uhn_partial_dtype(self->handle) == UHN_FLOAT32 ? NPY_FLOAT : NPY_DOUBLE;
 }
 
-PyDoc_STRVAR(finish_doc,
-"finish($self, *, out=None)\n--\n\n"
-"The answer of the patterns this partial holds.\n\n"
-"Parameters\n"
-"----------\n"
-"out : ndarray, optional\n"
-"    Where the result goes: exact dtype and shape, C-contiguous.\n\n"
-"Returns\n"
-"-------\n"
-"ndarray, shape (n_queries, n_values), or (n_values,) if it came of a 1-D query\n\n"
-"Raises\n"
-"------\n"
-"ValueError\n"
-"    If no pattern can answer a query, or the result overflows.");
-
 static PyObject *partial_finish(Partial *self, PyObject *const *args, Py_ssize_t n_args,
                                 PyObject *kwnames) {
     static const uhnpy_signature signature = {"finish", 0, 0, 1, {UHNPY_out}};
     PyObject *values[1];
-    if (uhnpy_parse(state_of((PyObject *)self), &signature, args, n_args, kwnames, values) < 0) {
+    if (uhnpy_parse(state_of((PyObject *)self), &signature, args, n_args, kwnames, values) <
+        0) {
         return NULL;
     }
     size_t n_queries = uhn_partial_n_queries(self->handle);
@@ -77,19 +63,20 @@ static PyObject *partial_finish(Partial *self, PyObject *const *args, Py_ssize_t
     }
     uhn_error error = {.status = UHN_OK};
     uhn_status status;
-    Py_BEGIN_ALLOW_THREADS
-    status = uhn_partial_finish(self->handle, PyArray_DATA(answer), NULL, &error);
-    Py_END_ALLOW_THREADS
-    if (status != UHN_OK) {
+    Py_BEGIN_ALLOW_THREADS status =
+        uhn_partial_finish(self->handle, PyArray_DATA(answer), NULL, &error);
+    Py_END_ALLOW_THREADS if (status != UHN_OK) {
         Py_DECREF(answer);
         return uhnpy_raise(status, &error);
     }
     return (PyObject *)answer;
 }
 
-/* -------------------------------------------------------------------------------------- merging -- */
+/* --------------------------------------------------------------------------------------
+ * merging -- */
 
-PyObject *uhnpy_merge(PyObject *module, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames) {
+PyObject *uhnpy_merge(PyObject *module, PyObject *const *args, Py_ssize_t n_args,
+                      PyObject *kwnames) {
     static const uhnpy_signature signature = {"merge", 1, 1, 1, {UHNPY_parts}};
     uhnpy_state *state = PyModule_GetState(module);
     PyObject *values[1];
@@ -100,7 +87,8 @@ PyObject *uhnpy_merge(PyObject *module, PyObject *const *args, Py_ssize_t n_args
     PyObject *parts = NULL, *result = NULL;
     const uhn_partial **handles = NULL;
     if (Py_IS_TYPE(values[0], state->partial_type)) {
-        PyErr_SetString(PyExc_TypeError, "parts must be an iterable of Partial, not one Partial");
+        PyErr_SetString(PyExc_TypeError,
+                        "parts must be an iterable of Partial, not one Partial");
         return NULL;
     }
     parts = PySequence_Tuple(values[0]);
@@ -135,18 +123,17 @@ PyObject *uhnpy_merge(PyObject *module, PyObject *const *args, Py_ssize_t n_args
     uhn_partial *merged = NULL;
     uhn_error error = {.status = UHN_OK};
     uhn_status status;
-    Py_BEGIN_ALLOW_THREADS
-    status = uhn_partial_merge(handles, (size_t)n, &merged, &error);
-    Py_END_ALLOW_THREADS
-    result = status == UHN_OK ? uhnpy_partial_wrap(state, merged, single)
-                              : uhnpy_raise(status, &error);
+    Py_BEGIN_ALLOW_THREADS status = uhn_partial_merge(handles, (size_t)n, &merged, &error);
+    Py_END_ALLOW_THREADS result = status == UHN_OK ? uhnpy_partial_wrap(state, merged, single)
+                                                   : uhnpy_raise(status, &error);
 done:
     PyMem_RawFree(handles);
     Py_DECREF(parts);
     return result;
 }
 
-/* -------------------------------------------------------------------------------------- pickling -- */
+/* --------------------------------------------------------------------------------------
+ * pickling -- */
 
 PyObject *uhnpy_rebuild_partial(PyObject *module, PyObject *args) {
     uhnpy_state *state = PyModule_GetState(module);
@@ -171,10 +158,8 @@ PyObject *uhnpy_rebuild_partial(PyObject *module, PyObject *args) {
         memcpy(start, wire.buf, (size_t)wire.len);
         bytes = start;
     }
-    Py_BEGIN_ALLOW_THREADS
-    status = uhn_partial_read(bytes, (size_t)wire.len, &partial, &error);
-    Py_END_ALLOW_THREADS
-    PyMem_RawFree(aligned);
+    Py_BEGIN_ALLOW_THREADS status = uhn_partial_read(bytes, (size_t)wire.len, &partial, &error);
+    Py_END_ALLOW_THREADS PyMem_RawFree(aligned);
     PyBuffer_Release(&wire);
     if (status != UHN_OK) {
         return uhnpy_raise(status, &error);
@@ -186,11 +171,6 @@ PyObject *uhnpy_rebuild_partial(PyObject *module, PyObject *args) {
     }
     return uhnpy_partial_wrap(state, partial, single);
 }
-
-PyDoc_STRVAR(reduce_doc,
-"__reduce_ex__($self, protocol, /)\n--\n\n"
-"For pickle: the wire form, of this machine's byte order. With protocol 5 it may travel out of\n"
-"band.");
 
 static PyObject *partial_reduce(Partial *self, PyObject *protocol) {
     const uhnpy_state *state = state_of((PyObject *)self);
@@ -213,10 +193,12 @@ static PyObject *partial_reduce(Partial *self, PyObject *protocol) {
             return NULL;
         }
     }
-    return Py_BuildValue("O(NO)", state->rebuild_partial, wire, self->single ? Py_True : Py_False);
+    return Py_BuildValue("O(NO)", state->rebuild_partial, wire,
+                         self->single ? Py_True : Py_False);
 }
 
-/* ------------------------------------------------------------------------------------- the type -- */
+/* ------------------------------------------------------------------------------------- the
+ * type -- */
 
 static PyObject *get_n_patterns(Partial *self, void *closure) {
     (void)closure;
@@ -254,20 +236,15 @@ static PyObject *partial_repr(Partial *self) {
     if (!bytes) {
         return NULL;
     }
-    PyObject *text = PyUnicode_FromFormat(
-        "Partial(%zu queries, %zu values %s, of %zu patterns, %U)",
-        uhn_partial_n_queries(self->handle), uhn_partial_n_values(self->handle),
-        type_of(self) == NPY_FLOAT ? "float32" : "float64", uhn_partial_n_patterns(self->handle),
-        bytes);
+    PyObject *text =
+        PyUnicode_FromFormat("Partial(%zu queries, %zu values %s, of %zu patterns, %U)",
+                             uhn_partial_n_queries(self->handle),
+                             uhn_partial_n_values(self->handle),
+                             type_of(self) == NPY_FLOAT ? "float32" : "float64",
+                             uhn_partial_n_patterns(self->handle), bytes);
     Py_DECREF(bytes);
     return text;
 }
-
-PyDoc_STRVAR(partial_doc,
-"What queries have retrieved so far from some of the patterns.\n\n"
-"Made by `Memory.partial` and `merge`; merging is associative, and neither the order nor the\n"
-"places of the cuts change a bit of what `finish` returns. A Partial is immutable and can be\n"
-"pickled: that is how it travels from one process or machine to another.");
 
 static PyMethodDef partial_methods[] = {
     {"finish", (PyCFunction)(void (*)(void))partial_finish, METH_FASTCALL | METH_KEYWORDS,
@@ -279,7 +256,8 @@ static PyMethodDef partial_methods[] = {
 };
 
 static PyGetSetDef partial_getset[] = {
-#define GETTER(name, doc) {#name, (getter)get_##name, NULL, PyDoc_STR(doc), NULL}
+#define GETTER(name, doc)                                                                      \
+    { #name, (getter)get_##name, NULL, PyDoc_STR(doc), NULL }
     GETTER(n_patterns, "Number of patterns it holds."),
     GETTER(n_queries, "Number of queries."),
     GETTER(n_values, "Components of a value."),

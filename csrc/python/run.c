@@ -3,8 +3,8 @@
  *
  * Three ways lead from the core back to Python: the stop callback, which looks for Ctrl-C; the
  * caller's own similarity or separation; and the return of borrowed arrays. The first two are
- * called on the thread that made the call, whose thread state waits in `uhnpy_run`; the last may
- * come from any thread.
+ * called on the thread that made the call, whose thread state waits in `uhnpy_run`; the last
+ * may come from any thread.
  */
 #include "run.h"
 
@@ -14,12 +14,12 @@
 #include <string.h>
 #include <time.h>
 
-/* How long the core computes between two looks at the signals. Taking the lock means waiting for
- * whoever has it, so it is not done for every block. */
+/* How long the core computes between two looks at the signals. Taking the lock means waiting
+ * for whoever has it, so it is not done for every block. */
 static const int64_t look_every = 50 * 1000 * 1000;
 
-/* A similarity that asks the memory it belongs to would never end; each round takes a good part of
- * the C stack, which Python's own limit does not know. */
+/* A similarity that asks the memory it belongs to would never end; each round takes a good part
+ * of the C stack, which Python's own limit does not know. */
 enum { MAX_DEPTH = 16 };
 static _Thread_local int depth;
 
@@ -38,8 +38,8 @@ static int64_t now(void) {
 }
 
 /* A call may end before the first look is due: the clock starts at the first poll. When the
- * interpreter is on its way out the lock must not be asked for: the thread would be stopped right
- * here while other threads still compute on its behalf. */
+ * interpreter is on its way out the lock must not be asked for: the thread would be stopped
+ * right here while other threads still compute on its behalf. */
 static int stop(void *context) {
     uhnpy_run *run = context;
     if (run->failed) {
@@ -80,19 +80,19 @@ void uhnpy_run_begin(uhnpy_run *run, const uhnpy_equation *equation, int type,
     run->thread = PyEval_SaveThread();
 }
 
-void uhnpy_run_end(uhnpy_run *run) {
-    PyEval_RestoreThread(run->thread);
-}
+void uhnpy_run_end(uhnpy_run *run) { PyEval_RestoreThread(run->thread); }
 
-/* --------------------------------------------------------------------------------- callables -- */
+/* --------------------------------------------------------------------------------- callables
+ * -- */
 
-/* A read-only array with its own copy of the core's rows: the callable may keep it, while the rows
- * themselves may be gone after the call. */
+/* A read-only array with its own copy of the core's rows: the callable may keep it, while the
+ * rows themselves may be gone after the call. */
 static PyObject *lend(const void *rows, size_t n_rows, size_t n_columns, int type) {
     npy_intp dims[2] = {(npy_intp)n_rows, (npy_intp)n_columns};
     PyObject *array = PyArray_SimpleNew(2, dims, type);
     if (array) {
-        memcpy(PyArray_DATA((PyArrayObject *)array), rows, PyArray_NBYTES((PyArrayObject *)array));
+        memcpy(PyArray_DATA((PyArrayObject *)array), rows,
+               PyArray_NBYTES((PyArrayObject *)array));
         PyArray_CLEARFLAGS((PyArrayObject *)array, NPY_ARRAY_WRITEABLE);
     }
     return array;
@@ -101,7 +101,8 @@ static PyObject *lend(const void *rows, size_t n_rows, size_t n_columns, int typ
 /* True if no number is NaN and, with `finite`, none infinite. */
 static bool all_right(const void *numbers, size_t n, int type, bool finite) {
     for (size_t i = 0; i < n; i++) {
-        double x = type == NPY_FLOAT ? ((const float *)numbers)[i] : ((const double *)numbers)[i];
+        double x =
+            type == NPY_FLOAT ? ((const float *)numbers)[i] : ((const double *)numbers)[i];
         if (isnan(x) || (finite && isinf(x))) {
             return false;
         }
@@ -110,8 +111,8 @@ static bool all_right(const void *numbers, size_t n, int type, bool finite) {
 }
 
 /* Writes what the callable returned, (n_queries x n_rows), to `out`. */
-static int take_result(PyObject *result, const char *what, size_t n_queries, size_t n_rows, int type,
-                       bool finite, void *out) {
+static int take_result(PyObject *result, const char *what, size_t n_queries, size_t n_rows,
+                       int type, bool finite, void *out) {
     uhnpy_array taken;
     if (uhnpy_take_array(result, what, type, &taken) < 0) {
         return -1;
@@ -131,7 +132,8 @@ static int take_result(PyObject *result, const char *what, size_t n_queries, siz
     } else if (!all_right(PyArray_DATA(array), n_queries * n_rows, type, finite)) {
         PyErr_Format(PyExc_ValueError, "%s contains NaN%s; return %s", what,
                      finite ? " or an infinity" : "",
-                     finite ? "finite weights" : "numbers, -inf for a pattern that cannot answer");
+                     finite ? "finite weights"
+                            : "numbers, -inf for a pattern that cannot answer");
     } else {
         memcpy(out, PyArray_DATA(array), PyArray_NBYTES(array));
         done = 0;
@@ -147,8 +149,9 @@ static bool enter(uhnpy_run *run) {
     }
     PyEval_RestoreThread(run->thread);
     if (depth >= MAX_DEPTH) {
-        PyErr_SetString(PyExc_RecursionError,
-                        "a callable similarity or separation called a memory that calls it again");
+        PyErr_SetString(
+            PyExc_RecursionError,
+            "a callable similarity or separation called a memory that calls it again");
         run->failed = true;
         run->thread = PyEval_SaveThread();
         return false;
@@ -173,7 +176,8 @@ int uhnpy_score(void *context, size_t first_row, const void *patterns, size_t n_
     }
     int done = -1;
     PyObject *result = NULL;
-    PyObject *arguments[2] = {lend(patterns, n_rows, callback->n_features, callback->type), NULL};
+    PyObject *arguments[2] = {lend(patterns, n_rows, callback->n_features, callback->type),
+                              NULL};
     if (arguments[0]) {
         arguments[1] = lend(queries, n_queries, callback->n_features, callback->type);
     }
@@ -190,7 +194,8 @@ int uhnpy_score(void *context, size_t first_row, const void *patterns, size_t n_
     return leave(callback->run, done);
 }
 
-int uhnpy_weigh(void *context, size_t first_row, size_t n_rows, size_t n_queries, void *scores) {
+int uhnpy_weigh(void *context, size_t first_row, size_t n_rows, size_t n_queries,
+                void *scores) {
     (void)first_row;
     uhnpy_callback *callback = context;
     if (!enter(callback->run)) {
@@ -208,7 +213,8 @@ int uhnpy_weigh(void *context, size_t first_row, size_t n_rows, size_t n_queries
     return leave(callback->run, done);
 }
 
-/* ------------------------------------------------------------------------------------- loans -- */
+/* ------------------------------------------------------------------------------------- loans
+ * -- */
 
 uhnpy_loan *uhnpy_loan_new(PyArrayObject *patterns, PyArrayObject *values) {
     uhnpy_loan *loan = PyMem_RawMalloc(sizeof *loan);
@@ -231,7 +237,8 @@ void uhnpy_loan_drop(uhnpy_loan *loan) {
 }
 
 /* A thread that asks for the lock while the interpreter ends never returns; then the arrays are
- * left, and the process ends a moment later. The thread that ends the interpreter has the lock. */
+ * left, and the process ends a moment later. The thread that ends the interpreter has the lock.
+ * */
 void uhnpy_loan_return(void *owner) {
     uhnpy_loan *loan = owner;
     if (!Py_IsInitialized() || (finalizing() && !PyGILState_Check())) {

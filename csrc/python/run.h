@@ -6,7 +6,8 @@
 
 #include "convert.h"
 
-/* What the core hands to the caller's own similarity or separation. It lives as long as the call. */
+/* What the core hands to the caller's own similarity or separation. It lives as long as the
+ * call. */
 typedef struct uhnpy_callback {
     struct uhnpy_run *run;
     PyObject *callable; /* borrowed from the Memory or from the caller's arguments */
@@ -26,7 +27,8 @@ typedef struct uhnpy_run {
 } uhnpy_run;
 
 /* `type` (of NumPy) and `n_features` are what the callables of the equation get to see. */
-void uhnpy_run_begin(uhnpy_run *run, const uhnpy_equation *equation, int type, size_t n_features);
+void uhnpy_run_begin(uhnpy_run *run, const uhnpy_equation *equation, int type,
+                     size_t n_features);
 void uhnpy_run_end(uhnpy_run *run);
 
 /* The callbacks of an equation whose similarity or separation is a callable. */
@@ -35,8 +37,8 @@ int uhnpy_score(void *context, size_t first_row, const void *patterns, size_t n_
 int uhnpy_weigh(void *context, size_t first_row, size_t n_rows, size_t n_queries, void *scores);
 
 /* Arrays that a memory borrows. The core returns them through uhnpy_loan_return, from whatever
- * thread; Memory objects that want to know what is lent hold a reference to the loan, not to the
- * arrays. Everything but the return happens under the interpreter lock. */
+ * thread; Memory objects that want to know what is lent hold a reference to the loan, not to
+ * the arrays. Everything but the return happens under the interpreter lock. */
 typedef struct uhnpy_loan {
     Py_ssize_t references;
     PyArrayObject *patterns, *values; /* values may be NULL; both NULL once returned */

@@ -1,0 +1,255 @@
+/*
+ * memory_docs.h - the docstrings of uhn.Memory, in numpydoc's form.
+ *
+ * The first line of each is the signature that inspect.signature reads. They are written as
+ * they are read, hence left alone by the formatter.
+ */
+#ifndef UHNPY_MEMORY_DOCS_H
+#define UHNPY_MEMORY_DOCS_H
+
+/* clang-format off */
+
+PyDoc_STRVAR(store_doc,
+"store($self, patterns, values=None, *, prior=None, copy=False)\n--\n\n"
+"Append patterns, with their values if the memory is heteroassociative.\n\n"
+"Parameters\n"
+"----------\n"
+"patterns : array_like, shape (n, n_features) or (n_features,)\n"
+"    Converted to the dtype of the memory; the first store fixes dtype and width.\n"
+"values : array_like, shape (n, n_values) or (n_values,), optional\n"
+"    Needed if and only if the memory has values.\n"
+"prior : array_like, shape (n,), optional\n"
+"    Prior weights, finite and > 0; rows stored without have prior 1.\n"
+"copy : bool, default False\n"
+"    Copy the arrays even where they could be borrowed.\n\n"
+"Raises\n"
+"------\n"
+"ValueError\n"
+"    If shapes do not fit, or a number is NaN, infinite or outside the domain of the\n"
+"    similarity. Then nothing was stored.\n"
+"TypeError\n"
+"    If an array is not of real numbers.");
+
+PyDoc_STRVAR(retrieve_doc,
+"retrieve($self, queries, n_steps=1, *, tol=None, out=None)\n--\n\n"
+"Retrieve values for queries: ``z = P . sep(sim(M, q))``.\n\n"
+"Parameters\n"
+"----------\n"
+"queries : array_like, shape (n_queries, n_features) or (n_features,)\n"
+"    Converted to the dtype of the memory.\n"
+"n_steps : int, default 1\n"
+"    Number of updates, each answer being the next query; more than one needs values as\n"
+"    wide as the patterns. Exact without `tol`, the cap with it.\n"
+"tol : float, optional\n"
+"    Stop a query early when no component changed by more than `tol` in a step, or when its\n"
+"    state repeats the one two steps ago. Each query stops on its own.\n"
+"out : ndarray, optional\n"
+"    Where the result goes: exact dtype and shape, C-contiguous, apart from the inputs.\n\n"
+"Returns\n"
+"-------\n"
+"ndarray, shape (n_queries, n_values), or (n_values,) for a 1-D query\n"
+"    Zeros where no pattern has any weight (separation 'threshold' alone).\n\n"
+"Raises\n"
+"------\n"
+"ValueError\n"
+"    If the memory is empty, shapes do not fit, a number is not finite, no pattern can answer\n"
+"    a query, or the result overflows.\n\n"
+"Notes\n"
+"-----\n"
+"The equation is that of Millidge et al., Universal Hopfield Networks, ICML 2022, arXiv\n"
+"2202.04557. The answer to a query has the same bits whatever else is in the call.");
+
+PyDoc_STRVAR(recall_doc,
+"recall($self, queries, n_steps=100, *, tol=1e-6)\n--\n\n"
+"Iterate every query until it rests, and say how it ended.\n\n"
+"Parameters\n"
+"----------\n"
+"queries : array_like, shape (n_queries, n_features) or (n_features,)\n"
+"n_steps : int, default 100\n"
+"    The most steps a query may take.\n"
+"tol : float or None, default 1e-6\n"
+"    A state rests when no component changed by more than `tol` in a step. None: nothing\n"
+"    stops early.\n\n"
+"Returns\n"
+"-------\n"
+"Recall\n"
+"    Fields `state` (n_queries, n_features), `n_steps` (int64), `status` ('fixed point',\n"
+"    '2-cycle', 'step limit', 'none active') and `change`, the largest change of a component\n"
+"    in the last step; for a 1-D query a 1-D state, an int, a str and a float.\n\n"
+"Raises\n"
+"------\n"
+"ValueError\n"
+"    As `retrieve`; also if values are not as wide as patterns.\n\n"
+"Notes\n"
+"-----\n"
+"A synchronous network with symmetric weights comes to rest in a fixed point or a 2-cycle\n"
+"(Goles and Olivos, 1981).");
+
+PyDoc_STRVAR(scores_doc,
+"scores($self, queries, *, out=None)\n--\n\n"
+"The similarity of every pattern to every query; larger is more similar.\n\n"
+"Parameters\n"
+"----------\n"
+"queries : array_like, shape (n_queries, n_features) or (n_features,)\n"
+"out : ndarray, optional\n"
+"    As for `retrieve`.\n\n"
+"Returns\n"
+"-------\n"
+"ndarray, shape (n_queries, n_patterns), or (n_patterns,) for a 1-D query\n"
+"    A distance enters negated, or as `transform` says.\n\n"
+"Raises\n"
+"------\n"
+"ValueError\n"
+"    If the memory is empty, shapes do not fit, or a number is not finite.");
+
+PyDoc_STRVAR(weights_doc,
+"weights($self, queries, *, out=None)\n--\n\n"
+"The weight of every pattern in the answer to every query: ``sep(sim(M, q))``.\n\n"
+"Parameters\n"
+"----------\n"
+"queries : array_like, shape (n_queries, n_features) or (n_features,)\n"
+"out : ndarray, optional\n"
+"    As for `retrieve`.\n\n"
+"Returns\n"
+"-------\n"
+"ndarray, shape (n_queries, n_patterns), or (n_patterns,) for a 1-D query\n\n"
+"Raises\n"
+"------\n"
+"ValueError\n"
+"    As `retrieve`.");
+
+PyDoc_STRVAR(nearest_doc,
+"nearest($self, queries, k=1)\n--\n\n"
+"The k most similar patterns of every query, best first.\n\n"
+"Parameters\n"
+"----------\n"
+"queries : array_like, shape (n_queries, n_features) or (n_features,)\n"
+"k : int, default 1\n"
+"    From 1 to the number of patterns.\n\n"
+"Returns\n"
+"-------\n"
+"indices : ndarray of int64, shape (n_queries, k), or (k,) for a 1-D query\n"
+"    Counted from 0 in this memory; ties go to the lowest index.\n"
+"scores : ndarray of the same shape\n\n"
+"Raises\n"
+"------\n"
+"ValueError\n"
+"    If k is out of range, the memory is empty, shapes do not fit, or a number is not finite.");
+
+PyDoc_STRVAR(partial_doc,
+"partial($self, queries, start=0, stop=None)\n--\n\n"
+"What queries retrieve from some of the patterns, to be merged with the rest.\n\n"
+"Parameters\n"
+"----------\n"
+"queries : array_like, shape (n_queries, n_features) or (n_features,)\n"
+"start, stop : int, optional\n"
+"    The rows, counted from 0 in this memory; all of them by default.\n\n"
+"Returns\n"
+"-------\n"
+"Partial\n"
+"    ``uhn.merge(parts).finish()`` has the bits of a `retrieve` from all rows, in whatever\n"
+"    order and at whatever places they were cut. Shards are told apart by `first_row`.\n\n"
+"Raises\n"
+"------\n"
+"ValueError\n"
+"    If the rows are not in this memory, the equation normalises scores (that needs the\n"
+"    scores of all shards first), or as `retrieve`.");
+
+PyDoc_STRVAR(array_doc,
+"__array__($self, dtype=None, copy=None)\n--\n\n"
+"The patterns as an array, for ``np.asarray(memory)``.\n\n"
+"A read-only view when they lie in one piece and no other dtype is asked for, else a copy.");
+
+PyDoc_STRVAR(copy_doc,
+"copy($self)\n--\n\n"
+"Another memory with the same rows and equation.\n\n"
+"The rows are shared; what is stored into either afterwards is its own.");
+
+PyDoc_STRVAR(deepcopy_doc,
+"__deepcopy__($self, memo, /)\n--\n\n"
+"A memory with rows of its own.");
+
+PyDoc_STRVAR(reduce_doc,
+"__reduce__($self, /)\n--\n\n"
+"For pickle: the arrays and the equation. With protocol 5 the arrays may travel out of band.");
+
+PyDoc_STRVAR(memory_doc,
+"Memory(patterns=None, values=None, *, similarity='dot', separation='softmax', transform=None, "
+"eps=None, gamma=None, beta=None, degree=None, k=None, alpha=None, theta=None, normalize=None, "
+"normalize_scores=False, prior=None, first_row=0, copy=False, nan='raise')\n--\n\n"
+"An associative memory: patterns, their values, and the equation that reads them.\n\n"
+"A query q retrieves ``z = P . sep(sim(M, q))``: the similarity gives every pattern a score, the\n"
+"separation turns the scores into weights, and the values are added up under those weights.\n\n"
+"Parameters\n"
+"----------\n"
+"patterns : array_like, shape (n_patterns, n_features) or (n_features,), optional\n"
+"    One pattern a row. None makes an empty memory whose first `store` fixes dtype and width.\n"
+"values : array_like, shape (n_patterns, n_values), optional\n"
+"    What a pattern retrieves; None: the patterns themselves.\n"
+"similarity : str or callable, default 'dot'\n"
+"    A name of `similarities()`, or ``f(patterns (n, d), queries (b, d)) -> scores (b, n)``.\n"
+"    Larger is more similar. A callable is slow: it holds the interpreter lock.\n"
+"separation : str or callable, default 'softmax'\n"
+"    A name of `separations()`, or ``f(scores (b, n)) -> weights (b, n)``, which is called for\n"
+"    tiles of at most 128 patterns, so that a weight may depend on its own score alone.\n"
+"transform : {'negative', 'inverse', 'rbf'}, optional\n"
+"    How a distance d becomes a score: -d (default), 1 / (d + eps), or exp(-gamma d^2)\n"
+"    (for 'sqeuclidean', a square already, exp(-gamma d)). For distances only.\n"
+"eps : float, default 0\n"
+"    Added to the distance by 'inverse'; for 'kl', 'reverse_kl' and 'jensen_shannon' added to\n"
+"    both distributions before they are divided by their sums.\n"
+"gamma : float, default 1\n"
+"    Width of 'rbf'.\n"
+"beta : float, default 1\n"
+"    Inverse temperature: multiplies the score.\n"
+"degree : float, default 2\n"
+"    Exponent of 'polynomial' and 'rectified_polynomial'.\n"
+"k : int, default 1\n"
+"    How many patterns 'topk' and 'topk_softmax' keep.\n"
+"alpha : float, default 1.5\n"
+"    Of 'entmax'; 1 is softmax, 2 sparsemax.\n"
+"theta : float, default 0\n"
+"    'threshold' gives weight 1 where score >= theta; radius r of a distance is theta=-r.\n"
+"normalize : {'none', 'sum'}, optional\n"
+"    'sum' divides by the sum of the magnitudes of the weights, for separations whose weights\n"
+"    are not normalised by definition.\n"
+"normalize_scores : bool, default False\n"
+"    Divide the scores of a query by their sum first, as in the code of the paper.\n"
+"prior : array_like, shape (n_patterns,), optional\n"
+"    Weights > 0 that multiply those of the separation before they are normalised. Not for\n"
+"    'max', 'topk' and 'topk_softmax'.\n"
+"first_row : int, default 0\n"
+"    Number of the first pattern, where this memory is a shard of a larger one.\n"
+"copy : bool, default False\n"
+"    Copy arrays even where they could be borrowed.\n"
+"nan : {'raise'}\n"
+"    NaN and infinity raise ValueError.\n\n"
+"Raises\n"
+"------\n"
+"ValueError\n"
+"    If a name is unknown (the message lists the right ones), a row does not read a parameter,\n"
+"    shapes do not fit, or a number is NaN, infinite or out of bounds.\n"
+"TypeError\n"
+"    If an array is not of real numbers, or is masked or sparse.\n\n"
+"Notes\n"
+"-----\n"
+"float32 patterns make a float32 memory; every other real dtype computes in float64. The\n"
+"patterns decide: values, prior and queries are converted to the dtype of the memory. A\n"
+"C-contiguous, aligned, native float32 or float64 array is borrowed, not copied, read-only and\n"
+"memory-mapped ones included; changing it later changes the memory without any check.\n\n"
+"Any number of threads may read a memory while another stores into it: each call sees the rows\n"
+"that were there when it began.\n\n"
+"The equation is that of Millidge et al., Universal Hopfield Networks, ICML 2022, arXiv\n"
+"2202.04557; softmax of dot products is that of Ramsauer et al., arXiv 2008.02217; polynomials\n"
+"are those of Krotov and Hopfield, arXiv 1606.01164; the exponential is that of Demircigil et\n"
+"al., arXiv 1702.01929; entmax is that of Peters et al., arXiv 1905.05702.\n\n"
+"Examples\n"
+"--------\n"
+">>> import numpy as np, uhn\n"
+">>> memory = uhn.Memory(np.eye(3), similarity='manhattan', separation='max')\n"
+">>> memory.retrieve([0.9, 0.2, 0.0])\n"
+"array([1., 0., 0.])");
+
+/* clang-format on */
+
+#endif
