@@ -43,7 +43,7 @@ typedef enum uhn_score_kernel {
 /* What happens to a raw number on its way to a score. */
 typedef enum uhn_finish_kernel {
     UHN_FINISH_none,
-    UHN_FINISH_scale,    /* raw * row_scale[row] */
+    UHN_FINISH_scale,    /* raw / row_scale[row], 0 where that is 0 */
     UHN_FINISH_negative, /* -d, d = max(raw, 0) */
     UHN_FINISH_inverse,  /* 1 / (d + eps) */
     UHN_FINISH_rbf       /* exp(-gamma d^2), or exp(-gamma d) with `squared` */
@@ -80,7 +80,7 @@ typedef struct uhn_kernels {
                                            size_t n_features, size_t lanes, void *S);
 
     /* One row to a distribution, and the logarithms the kernel wants beside it:
-     * p = (x * scale + eps) / (1 + n eps) and log p, or with `halves` p / 2 and (p / 2) log p. */
+     * p = (x / scale + eps) / (1 + n eps) and log p, or with `halves` p / 2 and (p / 2) log p. */
     void (*prepare)(const void *row, double scale, double eps, bool halves, size_t n_features,
                     void *p, void *logs);
 

@@ -288,7 +288,7 @@ UHN_INLINE void F(load_transposed)(const T *const *rows, size_t j, vec *out) {
                 }                                                                              \
             }                                                                                  \
             for (; j < end; j++) {                                                             \
-                vec m;                                                                         \
+                vec m = SET1(0);                                                               \
                 UHN_UNROLL for (int r = 0; r < V; r++) m[r] = rows[r][j];                      \
                 UHN_UNROLL for (int i = 0; i < nq; i++) {                                      \
                     const vec a = acc[i], q = SET1(queries[(size_t)i * n_features + j]);       \
@@ -350,14 +350,16 @@ static void F(prepare)(const void *row_, double scale, double eps, bool halves,
                        size_t n_features, void *p_, void *logs_) {
     const T *row = row_;
     T *out = p_, *logs = logs_;
-    const vec s = SET1((T)scale), e = SET1((T)eps);
-    const vec t = SET1((T)(1.0 / (1.0 + (double)n_features * eps)));
+    /* A row of zeros has nothing but the pseudo-counts. */
+    const double total = (scale != 0) + (double)n_features * eps;
+    const vec s = SET1(scale == 0 ? 1 : (T)scale), e = SET1((T)eps);
+    const vec t = SET1(total == 0 ? 1 : (T)(1 / total));
     const vec tiny = SET1((T)(sizeof(T) == 4 ? 0x1p-126 : 0x1p-1022));
     for (size_t j = 0; j < n_features; j += V) {
         const size_t n = UHN_MIN((size_t)V, n_features - j);
         T in[V] = {0};
         memcpy(in, row + j, n * sizeof(T));
-        const vec p = (LOADU(in) * s + e) * t;
+        const vec p = (LOADU(in) / s + e) * t;
         /* The logarithm takes normal numbers; below them p counts as 0. */
         const ivec positive = p >= tiny;
         const vec l = F(log)(MAXV(p, tiny));
@@ -408,10 +410,10 @@ static void F(finish)(const uhn_finish *finish, const void *row_scale_, size_t n
     if (finish->kind == UHN_FINISH_none) return;
     if (finish->kind == UHN_FINISH_scale) {
         for (size_t r = 0; r < n_rows; r++) {
-            const vec scale = SET1(row_scale[r]);
+            const vec scale = SET1(row_scale[r] == 0 ? 1 : row_scale[r]);
             for (size_t i = 0; i < lanes; i += V) {
                 T *at = S + r * lanes + i;
-                STORE(at, LOAD(at) * scale);
+                STORE(at, LOAD(at) / scale);
             }
         }
         return;
@@ -466,13 +468,15 @@ static void F(exponents)(double factor_, const void *bias_, size_t n_rows, size_
                          void *S_, void *top_) {
     const T *bias = bias_;
     T *S = S_, *top = top_;
-    const vec factor = SET1((T)factor_);
+    const vec factor = SET1((T)factor_), lowest = SET1((T)-INFINITY);
     for (size_t i = 0; i < lanes; i += V) {
-        vec t = SET1((T)-INFINITY);
+        vec t = lowest;
         for (size_t r = 0; r < n_rows; r++) {
             T *at = S + r * lanes + i;
             vec x = factor * LOAD(at);
-            if (bias) x = FMA(factor, LOAD(at), SET1(bias[r]));
+            /* 0 times infinity: whoever can answer answers alike. */
+            if (factor_ == 0) x = (vec)((ivec)lowest & ~(LOAD(at) > lowest));
+            if (bias) x = x + SET1(bias[r]);
             STORE(at, x);
             t = MAXV(x, t);
         }

@@ -534,7 +534,8 @@ static uhn_status weigh(const uhn_pass *pass, const tile *t, const panel *panel,
                 /* Exact matches share the weight. */
                 for (size_t k = 0; k < t->n; k++) {
                     const bool exact = get(shape->dtype, panel->S, k * lanes + i) == INFINITY;
-                    put(shape->dtype, panel->S, k * lanes + i, exact ? 0 : -INFINITY);
+                    put(shape->dtype, panel->S, k * lanes + i,
+                        exact ? t->priors ? uhn_log2(t->priors[k]) : 0 : -INFINITY);
                 }
                 r = 0;
             } else if (r == -INFINITY) {
@@ -1287,6 +1288,12 @@ uhn_status uhn_attention(uhn_dtype dtype, const uhn_equation *equation, const uh
     if (n_features < 1 || n_values < 1)
         return uhn_fail(error, UHN_BAD_SHAPE, "heads need at least one feature and one value");
     if (n_heads == 0 || n_queries == 0) return UHN_OK;
+    if (n_keys == 0) {
+        /* Nothing to attend to. */
+        for (size_t i = 0; i < n_heads; i++)
+            memset(heads[i].out, 0, n_queries * n_values * uhn_dtype_size(dtype));
+        return uhn_equation_check(equation, error);
+    }
     uhn_problem *problems = calloc(n_heads, sizeof *problems);
     if (!problems) return uhn_no_memory(error);
     uhn_status status = UHN_OK;

@@ -49,10 +49,8 @@ uhn_separation_plan uhn_separation_plan_of(const uhn_equation *equation, uhn_dty
         .weigh = equation->weigh,
         .weigh_context = equation->weigh_context,
     };
-    /* Outside these bounds beta is 0 or infinite for every score a user has, but products of it with
-     * scores would be NaN or infinite. */
-    const double least = single ? 0x1p-100 : 0x1p-900, most = single ? 0x1p60 : 0x1p500;
-    plan.factor = UHN_MIN(UHN_MAX(equation->beta * 1.4426950408889634074, least), most);
+    /* Above this beta is infinite for every score a user has, but products with it would be too. */
+    plan.factor = UHN_MIN(equation->beta * 1.4426950408889634074, single ? 0x1p60 : 0x1p500);
     if (plan.row == UHN_SEP_entmax && plan.alpha == 1) {
         plan.row = UHN_SEP_softmax;
         plan.family = UHN_FAMILY_exp;
@@ -64,26 +62,19 @@ uhn_separation_plan uhn_separation_plan_of(const uhn_equation *equation, uhn_dty
 /* --------------------------------------------------------------------------------------- sums -- */
 
 double uhn_reference(const uhn_separation_plan *plan, double top) {
+    if (plan->row == UHN_SEP_threshold) return 0;
     if (top == INFINITY) return INFINITY;
     switch (plan->family) {
     case UHN_FAMILY_exp: return rint(top);
-    case UHN_FAMILY_power: {
-        int exponent;
-        if (!(top > 0)) return -INFINITY;
-        frexp(top, &exponent);
-        return exponent;
-    }
+    case UHN_FAMILY_power: return top > 0 ? rint(plan->degree * uhn_log2(top)) : -INFINITY;
     default: return 0;
     }
 }
 
 double uhn_rescale(const uhn_separation_plan *plan, double from, double to) {
     if (from == to) return 1;
-    if (from == -INFINITY || to == INFINITY) return 0;
-    const double shift =
-        plan->family == UHN_FAMILY_power ? plan->degree * (from - to) : from - to;
-    if (shift < -plan->cutoff) return 0;
-    return shift == rint(shift) ? ldexp(1, (int)shift) : uhn_exp2(shift);
+    if (from == -INFINITY || to == INFINITY || from - to < -plan->cutoff) return 0;
+    return ldexp(1, (int)(from - to));
 }
 
 void uhn_keys(const uhn_separation_plan *plan, const double *scores, size_t n_rows,
@@ -108,21 +99,31 @@ static void whole_powers(double *base, double *power, size_t lanes, unsigned lon
     }
 }
 
-static bool weigh_powers(const uhn_separation_plan *plan, const double *scale, size_t lanes,
+/* |s|^degree / 2^reference with the sign of s^degree. The base is scaled by a power of two first, so
+ * that neither it nor the power leaves the range of doubles, and small whole numbers stay exact. */
+static bool weigh_powers(const uhn_separation_plan *plan, const double *reference, size_t lanes,
                          double *s) {
     const bool rectified = plan->row == UHN_SEP_rectified_polynomial;
-    double base[UHN_MAX_LANES], power[UHN_MAX_LANES];
+    const double degree = plan->degree;
+    double base[UHN_MAX_LANES], power[UHN_MAX_LANES], rest[UHN_MAX_LANES];
     bool good = true;
     for (size_t i = 0; i < lanes; i++) {
-        base[i] = s[i] * scale[i];
+        const double exponent = isfinite(reference[i]) ? ceil(reference[i] / degree) : 0;
+        base[i] = s[i] * ldexp(1, -(int)exponent);
+        rest[i] = isfinite(reference[i]) ? degree * exponent - reference[i] : 0;
         if (s[i] == -INFINITY || (rectified && s[i] < 0)) base[i] = 0;
+        if (!plan->whole) good &= base[i] >= 0;
     }
-    if (plan->whole) {
-        whole_powers(base, power, lanes, (unsigned long)plan->degree);
+    if (plan->whole && degree <= 512) {
+        whole_powers(base, power, lanes, (unsigned long)degree);
+        for (size_t i = 0; i < lanes; i++) power[i] *= ldexp(1, (int)rest[i]);
     } else {
         for (size_t i = 0; i < lanes; i++) {
-            good &= base[i] >= 0;
-            power[i] = base[i] > 0 ? uhn_pow(base[i], plan->degree) : 0;
+            const double m = fabs(base[i]);
+            if (m == 0) power[i] = 0;
+            else if (degree <= 512) power[i] = uhn_pow(m, degree) * uhn_exp2(rest[i]);
+            else power[i] = uhn_exp2(degree * uhn_log2(m) + rest[i]); /* m^degree may be 0 */
+            if (base[i] < 0 && fmod(degree, 2) == 1) power[i] = -power[i];
         }
     }
     memcpy(s, power, lanes * sizeof *s);
@@ -156,21 +157,15 @@ static bool weigh_plain(const uhn_separation_plan *plan, size_t lanes, double *s
 bool uhn_weigh(const uhn_separation_plan *plan, const double *reference, const double *prior,
                size_t n_rows, size_t lanes, double *scores, double *sum) {
     const double least = ldexp(1, -plan->cutoff);
-    double scale[UHN_MAX_LANES];
     bool good = true, infinite = false;
-    for (size_t i = 0; i < lanes; i++) {
-        infinite |= reference[i] == INFINITY;
-        scale[i] = plan->family == UHN_FAMILY_power && isfinite(reference[i])
-                       ? ldexp(1, -(int)reference[i])
-                       : 1;
-    }
+    for (size_t i = 0; i < lanes; i++) infinite |= reference[i] == INFINITY;
     for (size_t r = 0; r < n_rows; r++) {
         double *s = scores + r * lanes;
         double before[UHN_MAX_LANES];
         if (infinite) memcpy(before, s, lanes * sizeof *s);
-        good &= plan->family == UHN_FAMILY_power ? weigh_powers(plan, scale, lanes, s)
+        good &= plan->family == UHN_FAMILY_power ? weigh_powers(plan, reference, lanes, s)
                                                  : weigh_plain(plan, lanes, s);
-        if (infinite && plan->row != UHN_SEP_threshold)
+        if (infinite)
             for (size_t i = 0; i < lanes; i++)
                 if (reference[i] == INFINITY) s[i] = before[i] == INFINITY;
         for (size_t i = 0; i < lanes; i++) {
@@ -192,10 +187,8 @@ void uhn_conclusion(const uhn_separation_plan *plan, double reference, double su
         *divisor = sum;
     } else if (plan->row == UHN_SEP_softmax1) {
         *divisor = sum + (reference == INFINITY ? 0 : uhn_exp2(-reference));
-    } else if (plan->row == UHN_SEP_exponential) {
+    } else if (plan->row == UHN_SEP_exponential || plan->family == UHN_FAMILY_power) {
         *factor = uhn_exp2(reference);
-    } else if (plan->family == UHN_FAMILY_power) {
-        *factor = uhn_exp2(plan->degree * reference);
     } else if (reference == INFINITY) {
         *factor = INFINITY;
     }
@@ -203,9 +196,7 @@ void uhn_conclusion(const uhn_separation_plan *plan, double reference, double su
 
 /* --------------------------------------------------------------------------------- candidates -- */
 
-void uhn_candidates_init(uhn_candidates *list) {
-    *list = (uhn_candidates){.floor = -INFINITY, .bound = -INFINITY};
-}
+void uhn_candidates_init(uhn_candidates *list) { *list = (uhn_candidates){.floor = -INFINITY}; }
 
 void uhn_candidates_free(uhn_candidates *list) {
     free(list->items);
@@ -229,16 +220,17 @@ static bool reserve(uhn_candidates *list, size_t more) {
     return true;
 }
 
-/* Scores as sparsemax and entmax see them: (alpha - 1) beta s. */
-static double scaled(const uhn_separation_plan *plan, double score) {
+/* Scores as sparsemax and entmax see them, below the best: (alpha - 1) beta (s - top). */
+static double scaled(const uhn_separation_plan *plan, double score, double top) {
     const double scale = (plan->alpha - 1) * plan->beta;
-    return isinf(score) ? score : score * scale;
+    return score == top ? 0 : (score - top) * UHN_MIN(scale, 0x1p500);
 }
 
 /* No weight may exceed 1, so prior (x - tau)^(1/(alpha-1)) <= 1 for each pattern, and tau is at least
  * x - prior^-(alpha-1). A pattern below that has none. */
-static double lower_bound(const uhn_separation_plan *plan, double score, double prior) {
-    return scaled(plan, score) - (prior == 1 ? 1 : uhn_pow(1 / prior, plan->alpha - 1));
+static double lower_bound(const uhn_separation_plan *plan, double score, double top,
+                          double prior) {
+    return scaled(plan, score, top) - (prior == 1 ? 1 : uhn_pow(1 / prior, plan->alpha - 1));
 }
 
 static void prune(const uhn_separation_plan *plan, uhn_candidates *list) {
@@ -253,12 +245,16 @@ static void prune(const uhn_separation_plan *plan, uhn_candidates *list) {
             list->floor = worst;
         }
     } else {
+        double top = -INFINITY, bound = -INFINITY;
+        for (size_t i = 0; i < list->n; i++) top = UHN_MAX(top, list->items[i].score);
         for (size_t i = 0; i < list->n; i++)
-            list->bound = UHN_MAX(list->bound, lower_bound(plan, list->items[i].score,
-                                                           list->items[i].prior));
+            bound = UHN_MAX(bound,
+                            lower_bound(plan, list->items[i].score, top, list->items[i].prior));
+        /* A later top moves every number by rounding. */
+        bound -= 1e-6 * (1 + fabs(bound));
         size_t kept = 0;
         for (size_t i = 0; i < list->n; i++)
-            if (scaled(plan, list->items[i].score) >= list->bound)
+            if (scaled(plan, list->items[i].score, top) >= bound)
                 list->items[kept++] = list->items[i];
         list->n = kept;
     }
@@ -309,42 +305,43 @@ static double entmax_weight(double gap, double exponent, double prior) {
 
 static double entmax_total(const uhn_separation_plan *plan, const uhn_candidates *list,
                            double tau, double exponent) {
+    const double top = list->items[0].score;
     double total = 0;
     for (size_t i = 0; i < list->n; i++) {
-        const double gap = scaled(plan, list->items[i].score) - tau;
+        const double gap = scaled(plan, list->items[i].score, top) - tau;
         if (!(gap > 0)) break; /* sorted */
         total += entmax_weight(gap, exponent, list->items[i].prior);
     }
     return total;
 }
 
-/* The tau at which the weights sum to 1: by sorting for sparsemax, by bisection else. */
+/* The tau, below the best score, at which the weights sum to 1: by sorting for sparsemax, by bisection
+ * else. */
 static double solve_tau(const uhn_separation_plan *plan, const uhn_candidates *list,
                         double exponent) {
+    const double top = list->items[0].score;
     if (exponent == 1) {
-        const double first = scaled(plan, list->items[0].score);
-        double sum = 0, mass = 0, tau = first;
+        double sum = 0, mass = 0, tau = 0;
         for (size_t i = 0; i < list->n; i++) {
-            const double x = scaled(plan, list->items[i].score) - first,
-                         c = list->items[i].prior;
-            if (mass > 0 && !(x > tau - first)) break;
+            const double x = scaled(plan, list->items[i].score, top), c = list->items[i].prior;
+            if (mass > 0 && !(x > tau)) break;
             sum += c * x;
             mass += c;
-            tau = first + (sum - 1) / mass;
+            tau = (sum - 1) / mass;
         }
         return tau;
     }
-    const double top = scaled(plan, list->items[0].score);
-    double mass = 0, bound = -INFINITY;
-    for (size_t i = 0; i < list->n; i++) {
+    double mass = 0, low = -INFINITY;
+    for (size_t i = 0; i < list->n; i++)
+        low = UHN_MAX(low, lower_bound(plan, list->items[i].score, top, list->items[i].prior));
+    /* Patterns at or below `low` have no weight; which of them are still here must not matter. */
+    for (size_t i = 0; i < list->n && scaled(plan, list->items[i].score, top) > low; i++)
         mass += list->items[i].prior;
-        bound = UHN_MAX(bound, lower_bound(plan, list->items[i].score, list->items[i].prior));
-    }
     /* At `low` one weight alone reaches 1; at `high` each is at most its prior's share. */
-    double low = bound, high = top - uhn_pow(1 / mass, plan->alpha - 1);
-    for (int i = 0; i < 128; i++) {
+    double high = -uhn_pow(1 / mass, plan->alpha - 1);
+    for (int i = 0; i < 1100; i++) {
         const double middle = low + (high - low) / 2;
-        if (middle == low || middle == high) break;
+        if (!(middle > low && middle < high)) break;
         if (entmax_total(plan, list, middle, exponent) >= 1) low = middle;
         else high = middle;
     }
@@ -377,7 +374,7 @@ bool uhn_candidates_weights(const uhn_separation_plan *plan, const uhn_candidate
         const double exponent = 1 / (plan->alpha - 1);
         const double tau = solve_tau(plan, list, exponent);
         for (size_t i = 0; i < list->n; i++) {
-            weights[i] = entmax_weight(scaled(plan, list->items[i].score) - tau, exponent,
+            weights[i] = entmax_weight(scaled(plan, list->items[i].score, top) - tau, exponent,
                                        list->items[i].prior);
             sum += weights[i];
         }

@@ -8,10 +8,10 @@
  * reference:
  *
  *     exp     key beta log2(e) s + log2 prior, weight 2^(key - reference), reference the key rounded
- *     power   key |s| (or max(s, 0)), weight (s / 2^reference)^degree, reference the key's exponent
+ *     power   key |s| (or max(s, 0)), weight s^degree / 2^reference, reference log2(key^degree) rounded
  *     plain   weight f(s), reference 0
  *
- * References of exp are integers, so that changing one is exact. Where the key is +infinity (an exact
+ * References are integers, so that changing one is exact. Where the key is +infinity (an exact
  * match under `inverse`) the reference is too: such patterns share the weight equally and all others
  * have none. A weight under 2^-cutoff of its reference is 0, and so is a side of a merge that lies
  * that far below the other.
@@ -83,7 +83,6 @@ typedef struct uhn_candidates {
     uhn_candidate *items;
     size_t n, capacity;
     double floor; /* scores at or below it need not be kept */
-    double bound; /* support: what tau is known to reach */
     size_t check; /* prune when n gets here */
 } uhn_candidates;
 

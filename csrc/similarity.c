@@ -55,16 +55,12 @@ uhn_similarity_plan uhn_similarity_plan_of(const uhn_equation *equation) {
     return plan;
 }
 
-static double statistic_of(const uhn_kernels *kernels, uhn_statistic statistic, const void *x,
-                           size_t n) {
-    return statistic == UHN_STATISTIC_norm ? kernels->row_norm(x, n) : kernels->row_sum(x, n);
-}
-
 double uhn_row_scale(const uhn_kernels *kernels, uhn_dtype dtype, uhn_statistic statistic,
                      const void *x, size_t n_features) {
-    const double largest = dtype == UHN_FLOAT32 ? 0x1p127 : 0x1p1023;
-    const double s = statistic_of(kernels, statistic, x, n_features);
-    return s == 0 ? 0 : UHN_MIN(1 / s, largest);
+    const double largest = dtype == UHN_FLOAT32 ? 0x1.fffffep127 : 0x1.fffffffffffffp1023;
+    const double s = statistic == UHN_STATISTIC_norm ? kernels->row_norm(x, n_features)
+                                                     : kernels->row_sum(x, n_features);
+    return UHN_MIN(s, largest);
 }
 
 void uhn_prepare_query(const uhn_kernels *kernels, uhn_dtype dtype,
@@ -74,7 +70,8 @@ void uhn_prepare_query(const uhn_kernels *kernels, uhn_dtype dtype,
         const double scale = uhn_row_scale(kernels, dtype, plan->statistic, query, n_features);
         kernels->prepare(query, scale, plan->eps, plan->halves, n_features, out, logs);
     } else if (plan->statistic != UHN_STATISTIC_none) {
-        kernels->divide_row(query, statistic_of(kernels, plan->statistic, query, n_features),
+        kernels->divide_row(query,
+                            uhn_row_scale(kernels, dtype, plan->statistic, query, n_features),
                             n_features, out);
     } else {
         memcpy(out, query, n_features * uhn_dtype_size(dtype));

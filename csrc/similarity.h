@@ -29,7 +29,7 @@ typedef struct uhn_similarity_plan {
 
 uhn_similarity_plan uhn_similarity_plan_of(const uhn_equation *equation);
 
-/* 1 / norm or 1 / sum of a row, 0 where that is 0, kept finite in the dtype. */
+/* The norm or the sum of a row, kept finite in the dtype: what its scores or elements are divided by. */
 double uhn_row_scale(const uhn_kernels *kernels, uhn_dtype dtype, uhn_statistic statistic,
                      const void *row, size_t n_features);
 

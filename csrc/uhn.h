@@ -27,7 +27,8 @@
  * the rows as they were when its call began. Two stores into one memory are put in order by a lock.
  * Partials are immutable. Nothing else is shared.
  *
- * Errors. A call returns UHN_OK or a negative status and then has changed nothing; where the last
+ * Errors. A call returns UHN_OK or a negative status and then has changed nothing but, perhaps, its
+ * output buffers; where the last
  * parameter is a `uhn_error *` (may be NULL) it also receives a sentence that names the argument.
  */
 #ifndef UHN_H

@@ -227,8 +227,11 @@ static PyObject *module_separations(PyObject *module, PyObject *unused) {
     return table(state->separation_names, UHN_N_SEPARATIONS, separation_row);
 }
 
+#define TEXT_OF(x) #x
+#define TEXT(x) TEXT_OF(x)
 #if defined(__clang__)
-#define COMPILER "clang " __clang_version__
+#define COMPILER                                                                               \
+    "clang " TEXT(__clang_major__) "." TEXT(__clang_minor__) "." TEXT(__clang_patchlevel__)
 #elif defined(__GNUC__)
 #define COMPILER "gcc " __VERSION__
 #else

@@ -3,8 +3,9 @@
  *
  * The binding turns Python and NumPy objects into calls of uhn.h and back; it knows nothing of
  * the core but that header. module.c makes the module and its functions, memory_type.c and
- * partial_type.c the two types, convert.c reads arguments, run.c releases the interpreter lock
- * and calls back into it, errors.c turns a status into an exception.
+ * partial_type.c the two types (docstrings are in *_docs.h), compute.c has the operations they
+ * share, convert.c reads arguments, run.c releases the interpreter lock and calls back into it,
+ * errors.c turns a status into an exception.
  *
  * All Python objects that outlive a call are in the module state; nothing here is a global.
  * Fields of a Memory object change under the interpreter lock alone; everything the core

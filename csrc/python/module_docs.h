@@ -54,7 +54,8 @@ PyDoc_STRVAR(similarity_doc,
 "    As `Memory` and `Memory.scores`.");
 
 PyDoc_STRVAR(separate_doc,
-"separate($module, scores, separation='softmax', *, beta=None, degree=None, k=None, alpha=None, "
+"separate($module, scores, separation='softmax', *, beta=None, degree=None, k=None, "
+"alpha=None, "
 "theta=None, normalize=None, normalize_scores=False)\n--\n\n"
 "Turn scores into weights.\n\n"
 "Parameters\n"
@@ -75,7 +76,8 @@ PyDoc_STRVAR(separate_doc,
 PyDoc_STRVAR(attention_doc,
 "attention($module, queries, keys, values, *, beta=None, mask=None, out=None)\n--\n\n"
 "Attention: one step of a memory whose patterns are the keys.\n\n"
-"``softmax(beta queries . keys^T) . values``, Vaswani et al., arXiv 1706.03762; as retrieval from\n"
+"``softmax(beta queries . keys^T) . values``, Vaswani et al., arXiv 1706.03762; as "
+"retrieval from\n"
 "a modern Hopfield network, Ramsauer et al., arXiv 2008.02217.\n\n"
 "Parameters\n"
 "----------\n"
@@ -141,7 +143,8 @@ PyDoc_STRVAR(cpu_info_doc,
 "Returns\n"
 "-------\n"
 "dict\n"
-"    `path`, the kernels in use ('generic', 'avx2', 'avx512' or 'neon'; the environment variable\n"
+"    `path`, the kernels in use ('generic', 'avx2', 'avx512' or 'neon'; the environment "
+"variable\n"
 "    UHN_CPU chooses); `available`, a tuple of those that this machine can run; `n_threads`;\n"
 "    `compiler`; `version`.");
 
@@ -158,7 +161,8 @@ PyDoc_STRVAR(set_num_threads_doc,
 "    If n is out of bounds.\n\n"
 "Notes\n"
 "-----\n"
-"At start it is the environment variable UHN_NUM_THREADS, else the number of CPUs this process\n"
+"At start it is the environment variable UHN_NUM_THREADS, else the number of CPUs this "
+"process\n"
 "may run on.");
 
 PyDoc_STRVAR(get_num_threads_doc,

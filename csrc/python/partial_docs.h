@@ -26,7 +26,8 @@ PyDoc_STRVAR(finish_doc,
 
 PyDoc_STRVAR(reduce_doc,
 "__reduce_ex__($self, protocol, /)\n--\n\n"
-"For pickle: the wire form, of this machine's byte order. With protocol 5 it may travel out of\n"
+"For pickle: the wire form, of this machine's byte order. With protocol 5 it may travel out "
+"of\n"
 "band.");
 
 PyDoc_STRVAR(partial_doc,

@@ -1,0 +1,130 @@
+/*
+ * bits_print.c - one line a result: a name and a hash of its bits, for a workload of fixed
+ * seed.
+ *
+ * Two builds (or two CPU paths, or two architectures) agree if and only if their outputs do.
+ * The header line goes to stderr so that it does not take part. `bits_print --available` prints
+ * the CPU paths of this machine, one a line.
+ */
+#include "check.h"
+
+enum { MAX_ROWS = 2150, N_QUERIES = 9 }; /* small, as emulators run this too */
+
+static void line(const char *what, const char *name, uhn_dtype dtype, uhn_status status,
+                 const void *bytes, size_t n_bytes) {
+    if (status != UHN_OK)
+        printf("%-9s %-44s %s  %s\n", what, name, dtype == UHN_FLOAT32 ? "f4" : "f8",
+               uhn_status_string(status));
+    else
+        printf("%-9s %-44s %s  %016llx\n", what, name, dtype == UHN_FLOAT32 ? "f4" : "f8",
+               (unsigned long long)hash_bytes(HASH_START, bytes, n_bytes));
+}
+
+static void run(const workload *w, uhn_dtype dtype, size_t n_rows, size_t n_features,
+                size_t n_values, size_t n_queries) {
+    const size_t item = item_size(dtype), width = n_values ? n_values : n_features;
+    rng r = {.state = 20240 + n_rows};
+    void *patterns = must_alloc(n_rows * n_features * item);
+    void *values = must_alloc(n_rows * width * item);
+    void *queries = must_alloc(n_queries * n_features * item);
+    void *prior = must_alloc(n_rows * item);
+    void *out = must_alloc(n_queries * (n_rows > width ? n_rows : width) * item);
+    int64_t *indices = must_alloc(n_queries * 3 * sizeof *indices);
+    uhn_memory *memory = NULL;
+    uhn_status status;
+
+    fill(dtype, patterns, n_rows * n_features, &r, w->kind);
+    fill(dtype, values, n_rows * width, &r, FILL_SIGNED);
+    fill(dtype, queries, n_queries * n_features, &r, w->kind);
+    fill(dtype, prior, n_rows, &r, FILL_POSITIVE);
+    uhn_rows rows = {.patterns = patterns,
+                     .values = n_values ? values : NULL,
+                     .prior = w->prior ? prior : NULL,
+                     .n_rows = n_rows,
+                     .borrow = true};
+    if (uhn_memory_new(dtype, n_features, n_values, 0, &memory) != UHN_OK ||
+        uhn_memory_store(memory, &rows, NULL) != UHN_OK) {
+        printf("%s cannot be stored\n", w->name);
+        exit(1);
+    }
+    status = uhn_retrieve(memory, &w->equation, queries, n_queries, NULL, out, NULL, NULL);
+    line("retrieve", w->name, dtype, status, out, n_queries * width * item);
+    status = uhn_scores(memory, &w->equation, queries, n_queries, NULL, out, NULL);
+    line("scores", w->name, dtype, status, out, n_queries * n_rows * item);
+    status = uhn_weights(memory, &w->equation, queries, n_queries, NULL, out, NULL);
+    line("weights", w->name, dtype, status, out, n_queries * n_rows * item);
+    const size_t k = n_rows < 3 ? n_rows : 3;
+    status = uhn_nearest(memory, &w->equation, queries, n_queries, k, NULL, indices, out, NULL);
+    line("nearest", w->name, dtype, status, indices, n_queries * k * sizeof *indices);
+    if (!n_values) {
+        status = uhn_recall(memory, &w->equation, queries, n_queries, 2, 1e-3, NULL, out, NULL,
+                            NULL, NULL, NULL);
+        line("recall", w->name, dtype, status, out, n_queries * width * item);
+    }
+    uhn_memory_free(memory);
+    free(patterns), free(values), free(queries), free(prior), free(out), free(indices);
+}
+
+static void run_attention(uhn_dtype dtype, size_t n_keys, size_t n_features, size_t n_values) {
+    enum { HEADS = 3 };
+    const size_t item = item_size(dtype), n_queries = N_QUERIES;
+    const size_t sizes[4] = {HEADS * n_queries * n_features, HEADS * n_keys * n_features,
+                             HEADS * n_keys * n_values, HEADS * n_queries * n_values};
+    rng r = {.state = 77};
+    void *buffers[4];
+    uint8_t *mask = must_alloc(n_queries * n_keys);
+    uhn_head heads[HEADS];
+    uhn_equation equation = uhn_equation_default();
+
+    for (int i = 0; i < 4; i++) {
+        buffers[i] = must_alloc(sizes[i] * item);
+        fill(dtype, buffers[i], sizes[i], &r, FILL_SIGNED);
+    }
+    for (size_t i = 0; i < n_queries * n_keys; i++) mask[i] = rng_below(&r, 3) != 0;
+    for (size_t h = 0; h < HEADS; h++)
+        heads[h] = (uhn_head){.queries = at(dtype, buffers[0], h * n_queries * n_features),
+                              .keys = at(dtype, buffers[1], h * n_keys * n_features),
+                              .values = at(dtype, buffers[2], h * n_keys * n_values),
+                              .mask = h ? mask : NULL,
+                              .mask_stride = h == 1 ? 0 : n_keys,
+                              .out = at_mut(dtype, buffers[3], h * n_queries * n_values)};
+    equation.beta = 0.25;
+    uhn_status status = uhn_attention(dtype, &equation, heads, HEADS, n_queries, n_keys,
+                                      n_features, n_values, NULL, NULL);
+    line("attention", "dot.softmax", dtype, status, buffers[3], sizes[3] * item);
+    for (int i = 0; i < 4; i++) free(buffers[i]);
+    free(mask);
+}
+
+int main(int argc, char **argv) {
+    if (argc > 1 && !strcmp(argv[1], "--available")) {
+        for (const char *p = uhn_cpu_available(); *p; p++)
+            if (*p == ',') putchar('\n');
+            else if (*p != ' ') putchar(*p);
+        putchar('\n');
+        return 0;
+    }
+    fprintf(stderr, "path %s of %s\n", uhn_cpu_path(), uhn_cpu_available());
+    for (int dtype = 0; dtype < 2; dtype++) {
+        /* Every pair of rows on a few tiles, then each row on more than two blocks. */
+        for (int i = 0; i < (int)UHN_N_SIMILARITIES; i++)
+            for (int j = 0; j < (int)UHN_N_SEPARATIONS; j++) {
+                workload w = workload_of((uhn_similarity)i, (uhn_separation)j, 13);
+                run(&w, (uhn_dtype)dtype, 261, 13, 5, 3);
+            }
+        workload *list;
+        size_t n = all_workloads(&list, 29);
+        for (size_t i = 0; i < n; i++)
+            run(&list[i], (uhn_dtype)dtype, MAX_ROWS, 29, i % 3 == 0 ? 11 : 0, N_QUERIES);
+        /* More features than one feature block, few rows. */
+        workload wide = workload_of(UHN_SIM_dot, UHN_SEP_softmax, 600);
+        snprintf(wide.name, sizeof wide.name, "wide.dot.softmax");
+        run(&wide, (uhn_dtype)dtype, 300, 600, 0, N_QUERIES);
+        wide = workload_of(UHN_SIM_kl, UHN_SEP_softmax, 600);
+        snprintf(wide.name, sizeof wide.name, "wide.kl.softmax");
+        run(&wide, (uhn_dtype)dtype, 300, 600, 0, N_QUERIES);
+        free(list);
+        run_attention((uhn_dtype)dtype, 1500, 24, 20);
+    }
+    return 0;
+}

@@ -1,0 +1,288 @@
+/*
+ * test_alloc.c - every allocation made to fail, once and from there on.
+ *
+ * Linked with --wrap for the allocating functions, so that only calls from the library's own
+ * objects come here. A scenario runs with failure at its first allocation, at its second, ...
+ * until it ends without having met one. Each time it must return UHN_NO_MEMORY or the right
+ * answer, leave nothing allocated behind, and the memory must answer as before. Threads that
+ * cannot be made count the same.
+ */
+#include <errno.h>
+#include <pthread.h>
+
+#include "check.h"
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t n);
+void __real_free(void *p);
+int __real_posix_memalign(void **p, size_t alignment, size_t n);
+void *__real_aligned_alloc(size_t alignment, size_t n);
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                          void *(*run)(void *), void *argument);
+
+static atomic_bool armed;
+static bool persistent;
+static atomic_long countdown, n_failed, n_alive;
+
+/* True if this call is to fail. */
+static bool fails(void) {
+    if (!atomic_load(&armed)) return false;
+    long left = atomic_fetch_sub(&countdown, 1);
+    if (left == 0 || (persistent && left < 0)) {
+        atomic_fetch_add(&n_failed, 1);
+        return true;
+    }
+    return false;
+}
+
+static void *counted(void *p) {
+    if (p) atomic_fetch_add(&n_alive, 1);
+    return p;
+}
+
+void *__wrap_malloc(size_t n) { return fails() ? NULL : counted(__real_malloc(n)); }
+
+void *__wrap_calloc(size_t n, size_t size) {
+    return fails() ? NULL : counted(__real_calloc(n, size));
+}
+
+void *__wrap_realloc(void *p, size_t n) {
+    if (fails()) return NULL;
+    return p ? __real_realloc(p, n) : counted(__real_realloc(p, n));
+}
+
+int __wrap_posix_memalign(void **p, size_t alignment, size_t n) {
+    if (fails()) return ENOMEM;
+    int result = __real_posix_memalign(p, alignment, n);
+    if (!result) counted(*p);
+    return result;
+}
+
+void *__wrap_aligned_alloc(size_t alignment, size_t n) {
+    return fails() ? NULL : counted(__real_aligned_alloc(alignment, n));
+}
+
+void __wrap_free(void *p) {
+    if (p) atomic_fetch_sub(&n_alive, 1);
+    __real_free(p);
+}
+
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                          void *(*run)(void *), void *argument) {
+    return fails() ? EAGAIN : __real_pthread_create(thread, attributes, run, argument);
+}
+
+/* ----------------------------------------------------------------------------- scenarios -- */
+
+enum { N = 1300, D = 11, B = 3 };
+
+static float patterns[N * D], queries[B * D], prior[N], answer[B * D], out[B * N];
+static float wanted_scores[B * N], wanted_weights[B * N];
+static const workload *at_work;
+static uhn_memory *memory;
+static const uhn_run two_threads = {.n_threads = 2};
+static uhn_run one_thread = {.n_threads = 1};
+
+static bool same_answer(void) { return !memcmp(out, answer, sizeof answer); }
+
+/* A scenario returns a status, and whether the answer was right if that is UHN_OK. */
+typedef uhn_status (*scenario)(bool *right);
+
+static uhn_status do_retrieve(bool *right) {
+    uhn_status status =
+        uhn_retrieve(memory, &at_work->equation, queries, B, &two_threads, out, NULL, NULL);
+    *right = same_answer();
+    return status;
+}
+
+static uhn_status do_retrieve_alone(bool *right) {
+    uhn_status status =
+        uhn_retrieve(memory, &at_work->equation, queries, B, &one_thread, out, NULL, NULL);
+    *right = same_answer();
+    return status;
+}
+
+static uhn_status do_scores(bool *right) {
+    uhn_status status =
+        uhn_scores(memory, &at_work->equation, queries, B, &two_threads, out, NULL);
+    *right = !memcmp(out, wanted_scores, sizeof out);
+    return status;
+}
+
+static uhn_status do_weights(bool *right) {
+    uhn_status status =
+        uhn_weights(memory, &at_work->equation, queries, B, &two_threads, out, NULL);
+    *right = !memcmp(out, wanted_weights, sizeof out);
+    return status;
+}
+
+static uhn_status do_nearest(bool *right) {
+    int64_t indices[B * 3];
+    uhn_status status = uhn_nearest(memory, &at_work->equation, queries, B, 3, &two_threads,
+                                    indices, out, NULL);
+    *right = status != UHN_OK || wanted_scores[indices[0]] == out[0];
+    return status;
+}
+
+static uhn_status do_recall(bool *right) {
+    uhn_status status = uhn_recall(memory, &at_work->equation, queries, B, 1, -1, &two_threads,
+                                   out, NULL, NULL, NULL, NULL);
+    *right = same_answer();
+    return status;
+}
+
+static uhn_status do_separate(bool *right) {
+    uhn_status status = uhn_separate(UHN_FLOAT32, &at_work->equation, wanted_scores, B, N,
+                                     &two_threads, out, NULL);
+    *right = at_work->prior || at_work->equation.normalize_scores ||
+             !memcmp(out, wanted_weights, sizeof out);
+    return status;
+}
+
+/* Everything a shard does: build, store, copy, cut, write, read, merge, finish. */
+static uhn_status do_life(bool *right) {
+    uhn_memory *fresh = NULL, *copy = NULL;
+    uhn_partial *parts[2] = {NULL, NULL}, *read = NULL, *merged = NULL;
+    void *wire = NULL;
+    uhn_rows first = {.patterns = patterns,
+                      .prior = at_work->prior ? prior : NULL,
+                      .n_rows = 700};
+    uhn_rows rest = {.patterns = patterns + 700 * D,
+                     .prior = at_work->prior ? prior + 700 : NULL,
+                     .n_rows = N - 700,
+                     .borrow = true};
+    uhn_status status = uhn_memory_new(UHN_FLOAT32, D, 0, 0, &fresh);
+    *right = true;
+    if (status == UHN_OK) status = uhn_memory_store(fresh, &first, NULL);
+    if (status == UHN_OK) {
+        status = uhn_memory_store(fresh, &rest, NULL);
+        if (status != UHN_OK)
+            CHECK(uhn_memory_n_patterns(fresh) == 700, "a store that failed left rows behind");
+    }
+    if (status == UHN_OK) status = uhn_memory_copy(fresh, &copy);
+    if (status == UHN_OK && !at_work->equation.normalize_scores) {
+        status = uhn_partial_new(copy, &at_work->equation, queries, B, 0, 333, &one_thread,
+                                 &parts[0], NULL);
+        if (status == UHN_OK)
+            status = uhn_partial_new(copy, &at_work->equation, queries, B, 333, N, &two_threads,
+                                     &parts[1], NULL);
+        if (status == UHN_OK) {
+            size_t size = uhn_partial_wire_size(parts[1]);
+            wire = __real_malloc(size); /* the test's own memory must not fail */
+            uhn_partial_write(parts[1], wire);
+            status = uhn_partial_read(wire, size, &read, NULL);
+        }
+        if (status == UHN_OK) {
+            const uhn_partial *both[2] = {read, parts[0]};
+            status = uhn_partial_merge(both, 2, &merged, NULL);
+        }
+        if (status == UHN_OK) {
+            status = uhn_partial_finish(merged, out, NULL, NULL);
+            *right = same_answer();
+        }
+    }
+    __real_free(wire);
+    uhn_partial_free(parts[0]);
+    uhn_partial_free(parts[1]);
+    uhn_partial_free(read);
+    uhn_partial_free(merged);
+    uhn_memory_free(copy);
+    uhn_memory_free(fresh);
+    return status;
+}
+
+static uhn_status do_attention(bool *right) {
+    uhn_equation e = uhn_equation_default();
+    uint8_t mask[N];
+    memset(mask, 1, sizeof mask);
+    mask[3] = 0;
+    uhn_head heads[2];
+    for (int i = 0; i < 2; i++)
+        heads[i] = (uhn_head){.queries = queries,
+                              .keys = patterns,
+                              .values = patterns,
+                              .mask = i ? mask : NULL,
+                              .out = out + i * B * D};
+    uhn_status status =
+        uhn_attention(UHN_FLOAT32, &e, heads, 2, B, N, D, D, &two_threads, NULL);
+    *right = true;
+    return status;
+}
+
+/* Returns how many allocations the scenario makes. */
+static long sweep(const char *name, scenario run) {
+    bool right = false;
+    /* Once unarmed: what is made on first use and kept is made here. */
+    CHECK(run(&right) == UHN_OK && right, "%s %s, nothing failing", at_work->name, name);
+    long sites = 0;
+    for (int mode = 0; mode < 2; mode++) {
+        persistent = mode;
+        for (long k = 0;; k++) {
+            if (!CHECK(k < 5000, "%s %s: no end to the allocations", at_work->name, name))
+                break;
+            long alive = atomic_load(&n_alive);
+            atomic_store(&n_failed, 0);
+            atomic_store(&countdown, k);
+            atomic_store(&armed, true);
+            uhn_status status = run(&right);
+            atomic_store(&armed, false);
+            long failed = atomic_load(&n_failed);
+            CHECK(status == UHN_NO_MEMORY || (status == UHN_OK && right),
+                  "%s %s, allocation %ld%s: %s%s", at_work->name, name, k, mode ? " on" : "",
+                  uhn_status_string(status), right ? "" : ", wrong answer");
+            CHECK(status == UHN_OK || failed > 0, "%s %s: no failure but '%s'", at_work->name,
+                  name, uhn_status_string(status));
+            CHECK(atomic_load(&n_alive) == alive, "%s %s, allocation %ld%s: %ld blocks leaked",
+                  at_work->name, name, k, mode ? " on" : "", atomic_load(&n_alive) - alive);
+            bool fine = false;
+            CHECK(do_retrieve_alone(&fine) == UHN_OK && fine,
+                  "%s %s, allocation %ld: memory spoilt", at_work->name, name, k);
+            if (failed == 0) {
+                sites = k;
+                break;
+            }
+        }
+    }
+    return sites;
+}
+
+int main(void) {
+    static const struct {
+        const char *name;
+        scenario run;
+    } scenarios[] = {{"retrieve", do_retrieve},    {"weights", do_weights},
+                     {"life of a shard", do_life}, {"retrieve alone", do_retrieve_alone},
+                     {"scores", do_scores},        {"nearest", do_nearest},
+                     {"recall", do_recall},        {"separate", do_separate},
+                     {"attention", do_attention}};
+    rng r = {.state = 21};
+    workload *list;
+    size_t n = all_workloads(&list, D);
+    long total = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        at_work = &list[i];
+        fill(UHN_FLOAT32, patterns, N * D, &r, at_work->kind);
+        fill(UHN_FLOAT32, queries, B * D, &r, at_work->kind);
+        fill(UHN_FLOAT32, prior, N, &r, FILL_POSITIVE);
+        const uhn_equation *e = &at_work->equation;
+        uhn_rows rows = {.patterns = patterns,
+                         .prior = at_work->prior ? prior : NULL,
+                         .n_rows = N,
+                         .borrow = true};
+        CHECK_OK(uhn_memory_new(UHN_FLOAT32, D, 0, 0, &memory));
+        CHECK_OK(uhn_memory_store(memory, &rows, NULL));
+        CHECK_OK(uhn_retrieve(memory, e, queries, B, &one_thread, answer, NULL, NULL));
+        CHECK_OK(uhn_scores(memory, e, queries, B, &one_thread, wanted_scores, NULL));
+        CHECK_OK(uhn_weights(memory, e, queries, B, &one_thread, wanted_weights, NULL));
+        /* The later scenarios allocate in the same places whatever the equation is. */
+        for (size_t j = 0; j < sizeof scenarios / sizeof *scenarios; j++)
+            if (j < 3 || i % 5 == 0) total += sweep(scenarios[j].name, scenarios[j].run);
+        uhn_memory_free(memory);
+    }
+    free(list);
+    CHECK(total > 100, "%ld allocations: is the library linked with --wrap?", total);
+    printf("%ld allocations failed in turn, once and from there on\n", total);
+    return check_done();
+}

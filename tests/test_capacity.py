@@ -1,0 +1,656 @@
+"""The capacity experiment: intervals, seeds, an independent slow loop, and the command line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import uhn
+from uhn import datasets
+from uhn.experiments import (
+    capacity,
+    corrupt,
+    default_threshold,
+    gaussian_noise,
+    mask_bottom,
+    wilson,
+)
+from uhn.experiments.capacity import (
+    _DISTANCES,
+    _POWERS,
+    _WITH_BETA,
+    BASELINE,
+    COLUMNS,
+    EPS,
+    SEPARATIONS,
+    SIMILARITIES,
+    cell_rng,
+    equation,
+)
+from uhn.experiments.corruptions import row_axis
+
+Z = 1.959963984540054
+GLYPHS = datasets.load("glyphs", n_images=200)
+
+
+# --------------------------------------------------------------------------------- intervals --
+
+
+@pytest.mark.parametrize("n", [1, 2, 10, 1000])
+def test_wilson_by_hand(n: int) -> None:
+    """Nothing correct: [0, z^2/(n + z^2)]; all: its mirror image; half: see below."""
+    assert wilson(0, n) == (0.0, pytest.approx(Z**2 / (n + Z**2), rel=1e-14))
+    assert wilson(n, n) == (pytest.approx(n / (n + Z**2), rel=1e-14), 1.0)
+    if n % 2 == 0:
+        # 1/2 -+ z / (2 sqrt(n + z^2))
+        half = Z / (2 * math.sqrt(n + Z**2))
+        assert wilson(n // 2, n) == pytest.approx((0.5 - half, 0.5 + half), rel=1e-13)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("n", [1, 3, 17, 400])
+def test_wilson_against_scipy(n: int) -> None:
+    stats = pytest.importorskip("scipy.stats", reason="SciPy is not installed")
+    for k in range(0, n + 1, max(1, n // 20)):
+        expected = stats.binomtest(k, n).proportion_ci(method="wilson")
+        assert wilson(k, n) == pytest.approx((expected.low, expected.high), abs=1e-13)
+        low, high = wilson(k, n)
+        assert 0 <= low <= k / n <= high <= 1
+
+
+@pytest.mark.parametrize(("k", "n"), [(-1, 3), (4, 3), (0, 0)])
+def test_wilson_refuses_what_is_no_fraction(k: int, n: int) -> None:
+    with pytest.raises(ValueError, match="trials"):
+        wilson(k, n)
+
+
+# ------------------------------------------------------------------------------- corruptions --
+
+
+def test_masks_know_the_layout() -> None:
+    """The same lower half in all three layouts, and nothing else."""
+    rng = np.random.default_rng(0)
+    image = rng.uniform(0.1, 1, (6, 5, 3)).astype(np.float32)
+    expected = image.copy()
+    expected[3:] = 0
+    hwc = mask_bottom(image.reshape(1, -1), 0.5, (6, 5, 3)).reshape(6, 5, 3)
+    np.testing.assert_array_equal(hwc, expected)
+    chw = mask_bottom(image.transpose(2, 0, 1).reshape(1, -1), 0.5, (3, 6, 5))
+    np.testing.assert_array_equal(chw.reshape(3, 6, 5).transpose(1, 2, 0), expected)
+    grey = mask_bottom(image[..., 0].reshape(1, -1), 0.5, (6, 5)).reshape(6, 5)
+    np.testing.assert_array_equal(grey, expected[..., 0])
+
+
+@pytest.mark.parametrize(
+    ("rows", "fraction", "first"), [(28, 0.9, 2), (32, 0.8, 6), (28, 0.5, 14)]
+)
+def test_masks_truncate_as_published(rows: int, fraction: float, first: int) -> None:
+    masked = mask_bottom(np.ones((2, rows * 2), dtype=np.float32), fraction, (rows, 2))
+    kept = masked.reshape(2, rows, 2).all(axis=(0, 2))
+    assert kept.tolist() == [True] * first + [False] * (rows - first)
+
+
+def test_mask_of_nothing_and_of_everything() -> None:
+    images = np.ones((2, 12), dtype=np.float32)
+    np.testing.assert_array_equal(mask_bottom(images, 0.0, (4, 3)), images)
+    np.testing.assert_array_equal(mask_bottom(images, 1.0, (4, 3)), 0 * images)
+    np.testing.assert_array_equal(images, 1)  # the input is left as it is
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 2, 2), (3, 5, 3), (1, 2, 3, 4), ()])
+def test_shapes_that_are_no_image(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="rows, columns"):
+        row_axis(shape)
+
+
+def test_noise_is_clipped_not_folded() -> None:
+    """On black half the noise is cut to 0; folding would leave none there."""
+    black = np.zeros((4, 5000), dtype=np.float32)
+    noisy = gaussian_noise(black, 0.5, np.random.default_rng(1))
+    assert noisy.dtype == np.float32
+    assert np.mean(noisy == 0) == pytest.approx(0.5, abs=0.02)
+    # P(N(0, 0.5) > 1) = P(N(0, 1) > 2) = 0.02275
+    assert np.mean(noisy == 1) == pytest.approx(0.02275, abs=0.005)
+    grey = gaussian_noise(black + np.float32(0.5), 0.05, np.random.default_rng(1))
+    assert grey.std() == pytest.approx(0.05, rel=0.03)
+    np.testing.assert_array_equal(black, 0)
+
+
+def test_unknown_corruption() -> None:
+    with pytest.raises(ValueError, match="noise, mask"):
+        corrupt(np.zeros((1, 4), dtype=np.float32), "blur", 1.0, (2, 2), cell_rng(0))
+
+
+# --------------------------------------------------------------------------------- equations --
+
+
+def test_equations_of_the_defaults() -> None:
+    for similarity in SIMILARITIES:
+        keywords = equation(similarity)
+        assert keywords.get("eps", EPS) == EPS
+        assert not {"transform", "normalize_scores"} & set(keywords)
+        uhn.Memory(**keywords)
+    for separation in SEPARATIONS:
+        uhn.Memory(**equation("manhattan", separation))
+    assert equation("manhattan", "polynomial:10") == {
+        "similarity": "manhattan",
+        "separation": "polynomial",
+        "degree": 10.0,
+        "transform": "inverse",
+        "eps": EPS,
+        "normalize_scores": True,
+        "normalize": "sum",
+    }
+    assert equation("manhattan", "softmax")["beta"] == 1000
+    assert equation("manhattan", "softmax:8")["beta"] == 8
+
+
+def test_signed_scores_are_never_divided_by_their_sum() -> None:
+    """A distance whose scores are to sum to 1 is a reciprocal, for every row of both tables."""
+    for similarity in uhn.similarities():
+        for separation in uhn.separations():
+            keywords = equation(similarity, separation)
+            uhn.Memory(**keywords)
+            if keywords.get("normalize_scores") and similarity in _DISTANCES:
+                assert keywords["transform"] == "inverse"
+            if separation in (*_POWERS, *_WITH_BETA):
+                assert keywords["normalize_scores"]
+
+
+def test_distances_are_those_of_the_table() -> None:
+    for similarity in uhn.similarities():
+        if similarity in _DISTANCES:
+            uhn.Memory(similarity=similarity, transform="negative")
+        else:
+            with pytest.raises(ValueError, match="transform"):
+                uhn.Memory(similarity=similarity, transform="inverse")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("manhatten", "max"), "unknown similarity 'manhatten'; there are: .*manhattan"),
+        (("dot", "maximum"), "unknown separation 'maximum'; there are: .*max"),
+        (("dot", "max:3"), "takes no value"),
+        (("dot", "softmax:hot"), "must be a number"),
+        (("dot", "topk:2.5"), "must be a number"),
+    ],
+)
+def test_bad_names(names: tuple[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        equation(*names)
+
+
+def test_thresholds() -> None:
+    assert default_threshold(784) == 60
+    assert default_threshold(3072) == 15.3125
+    assert default_threshold(12288) == 3.828125
+    assert default_threshold(256) == pytest.approx(60 * 256 / 784)
+
+
+# ------------------------------------------------------------------------------- measurement --
+
+
+@pytest.mark.parametrize("similarity", ["manhattan", "euclidean", "cosine", "kl"])
+def test_without_damage_everything_comes_back(similarity: str) -> None:
+    result = capacity(GLYPHS, similarities=[similarity], sizes=[1, 7, 40], n_runs=3, level=0.0)
+    for row in result.rows:
+        if row.separation != BASELINE:
+            assert row.correct_index == row.correct_threshold == row.n_trials == row.n_patterns
+
+
+def test_the_mean_image_fools_the_threshold_and_not_the_index() -> None:
+    images = np.full((20, 16), 0.5, dtype=np.float32)
+    images += np.linspace(-0.01, 0.01, 20, dtype=np.float32)[:, None]
+    result = capacity(images, similarities=["euclidean"], sizes=[20], n_runs=1, level=0.0)
+    mean = next(row for row in result.rows if row.separation == BASELINE)
+    assert mean.fraction_threshold == 1
+    assert mean.correct_index == 1
+
+
+def test_a_copy_counts_as_the_image() -> None:
+    images = np.repeat(GLYPHS.images[:5], 2, axis=0)
+    result = capacity(images, similarities=["manhattan"], sizes=[10], n_runs=1, level=0.0)
+    assert result.rows[0].correct_index == 10
+
+
+def slow_score(similarity: str, row: np.ndarray, query: np.ndarray) -> float:
+    p, r = row / row.sum(), query / query.sum()
+    if similarity == "dot":
+        return row @ query
+    if similarity == "cosine":
+        return row @ query / math.sqrt(row @ row) / math.sqrt(query @ query)
+    if similarity == "normalized_dot":
+        return p @ r
+    if similarity == "euclidean":
+        return -math.sqrt(((row - query) ** 2).sum())
+    if similarity == "manhattan":
+        return -np.abs(row - query).sum()
+    p, r = (p + 1e-6) / (p + 1e-6).sum(), (r + 1e-6) / (r + 1e-6).sum()
+    if similarity == "kl":
+        return -(p * np.log(p / r)).sum()
+    if similarity == "reverse_kl":
+        return -(r * np.log(r / p)).sum()
+    assert similarity == "jensen_shannon"
+    u = (p + r) / 2
+    return -((p * np.log(p / u)).sum() + (r * np.log(r / u)).sum()) / 2
+
+
+def slow_weights(separation: str, scores: np.ndarray) -> np.ndarray:
+    if separation == "max":
+        return (np.arange(len(scores)) == scores.argmax()).astype(np.float64)
+    if (scores < 0).any():
+        scores = 1 / (-scores + 1e-6)
+    s = scores / scores.sum()
+    name, _, value = separation.partition(":")
+    if name == "softmax":
+        weights = np.exp(1000 * (s - s.max()))
+    else:
+        weights = s ** {"identity": 1, "sqrt": 0.5, "polynomial": float(value or 0)}[name]
+    return weights / weights.sum()
+
+
+def slow_cell(
+    patterns: np.ndarray,
+    queries: np.ndarray,
+    similarity: str,
+    separation: str,
+    threshold: float,
+) -> tuple[int, int]:
+    """One cell, a query at a time, in float64, from the formulas alone."""
+    memory = patterns.astype(np.float64)
+    by_threshold = by_index = 0
+    for own, query in enumerate(queries.astype(np.float64)):
+        scores = np.array([slow_score(similarity, row, query) for row in memory])
+        answer = slow_weights(separation, scores) @ memory
+        by_threshold += int(((answer - memory[own]) ** 2).sum() <= threshold)
+        by_index += int(((memory - answer) ** 2).sum(axis=1).argmin() == own)
+    return by_threshold, by_index
+
+
+@pytest.mark.parametrize(
+    ("similarities", "separations", "corruption"),
+    [
+        (SIMILARITIES, ["max"], "noise"),
+        (["manhattan"], SEPARATIONS, "mask"),
+        (["cosine", "euclidean"], ["softmax", "polynomial:3"], "noise"),
+    ],
+)
+def test_against_a_slow_loop(
+    similarities: list[str], separations: list[str], corruption: str
+) -> None:
+    threshold, level, n_runs, sizes = 5.0, 0.5, 2, (3, 24)
+    result = capacity(
+        GLYPHS,
+        similarities=similarities,
+        separations=separations,
+        sizes=sizes,
+        corruption=corruption,
+        level=level,
+        n_runs=n_runs,
+        seed=3,
+        threshold=threshold,
+    )
+    rows = {(r.similarity, r.separation, r.n_patterns, r.run): r for r in result.rows}
+    assert len(rows) == len(result.rows)
+    assert len(rows) == (len(similarities) * len(separations) + 1) * len(sizes) * n_runs
+    for run in range(n_runs):
+        for n in sizes:
+            stored = GLYPHS.images[run * 24 : run * 24 + n]
+            rng = cell_rng(3, corruption, level, run, n)
+            queries = corrupt(stored, corruption, level, (16, 16), rng)
+            for similarity in similarities:
+                for separation in separations:
+                    row = rows[similarity, separation, n, run]
+                    expected = slow_cell(stored, queries, similarity, separation, threshold)
+                    assert (row.correct_threshold, row.correct_index) == expected, row
+                    assert row.n_trials == n
+                    assert row.fraction_index == row.correct_index / n
+                    assert (row.index_low, row.index_high) == wilson(row.correct_index, n)
+                    interval = wilson(row.correct_threshold, n)
+                    assert (row.threshold_low, row.threshold_high) == interval
+
+
+def test_max_by_nearest_is_max_by_retrieve() -> None:
+    """The winner's pattern, which the experiment takes for the answer, is the answer."""
+    stored = GLYPHS.images[:100]
+    queries = corrupt(stored, "noise", 0.5, (16, 16), cell_rng(0))
+    for similarity in SIMILARITIES:
+        memory = uhn.Memory(stored, **equation(similarity))
+        winners = memory.nearest(queries)[0][:, 0]
+        np.testing.assert_array_equal(memory.retrieve(queries), stored[winners])
+
+
+def test_a_cell_depends_on_its_coordinates_alone() -> None:
+    """Other sizes, runs, similarities, and any order: the same rows."""
+    options: dict[str, Any] = {"level": 0.8, "seed": 11}
+    whole = capacity(
+        GLYPHS, similarities=["dot", "cosine"], sizes=[5, 20, 50], n_runs=3, **options
+    )
+    part = capacity(
+        GLYPHS, similarities=["cosine", "kl", "dot"], sizes=[50, 20], n_runs=2, **options
+    )
+    common = set(whole.rows) & set(part.rows)
+    assert len(common) == 2 * 2 * 2 + 2 * 2  # two similarities and the baseline
+    other = capacity(
+        GLYPHS, similarities=["dot", "cosine"], sizes=[5, 20, 50], n_runs=3, level=0.8, seed=12
+    )
+    assert [r.correct_index for r in other.rows] != [r.correct_index for r in whole.rows]
+
+
+def test_cell_rng_is_the_same_in_another_process() -> None:
+    code = (
+        "from uhn.experiments.capacity import cell_rng\n"
+        "print(cell_rng(5, 'a', 1).integers(1e9))"
+    )
+    env = environment() | {"PYTHONHASHSEED": "123"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env
+    )
+    assert int(done.stdout) == cell_rng(5, "a", 1).integers(1e9)
+    draws = {
+        int(cell_rng(*key).integers(2**62)) for key in [(0, "a", 1), (1, "a", 1), (0, "a", 2)]
+    }
+    assert len(draws) == 3
+
+
+def test_runs_use_images_of_their_own() -> None:
+    images = np.concatenate([np.zeros((4, 9)), np.ones((4, 9))]).astype(np.float32)
+    result = capacity(images, similarities=["euclidean"], sizes=[4], n_runs=2, level=0.0)
+    # Both runs hold copies of a single image, so everything counts as right.
+    assert [row.fraction_index for row in result.rows] == [1.0] * 4
+
+
+def test_mappings_are_used_as_they_are() -> None:
+    result = capacity(
+        GLYPHS,
+        similarities=["manhattan"],
+        separations=["max", {"separation": "softmax", "beta": 5.0}],
+        sizes=[10],
+        n_runs=1,
+    )
+    rows = result.rows
+    assert [row.separation for row in rows] == ["max", "softmax beta=5.0", BASELINE]
+    assert rows[1].equation == "beta=5.0"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sizes": []}, "sizes"),
+        ({"sizes": [0, 5]}, "sizes"),
+        ({"n_runs": 0}, "n_runs"),
+        ({"seed": -1}, "seed"),
+        ({"level": -0.1}, "level"),
+        ({"level": math.nan}, "level"),
+        ({"level": 1.5, "corruption": "mask"}, "from 0 to 1"),
+        ({"corruption": "blur"}, "noise, mask"),
+        ({"sizes": [101], "n_runs": 2}, "need 202 images, there are 200"),
+        ({"threshold": -1.0}, "threshold"),
+        ({"similarities": []}, "at least one"),
+        ({"similarities": ["dot", "dot"]}, "twice"),
+        ({"similarities": ["nope"]}, "there are"),
+        ({"separations": [{"beta": 1.0}]}, "must have the key 'separation'"),
+        ({"separations": [{"separation": "max", "beta": 1.0}]}, "beta"),
+    ],
+)
+def test_bad_arguments(options: dict[str, Any], message: str) -> None:
+    defaults: dict[str, Any] = {"sizes": [5], "n_runs": 1, "similarities": ["dot"]}
+    with pytest.raises(ValueError, match=message):
+        capacity(GLYPHS, **(defaults | options))
+
+
+def test_bad_patterns() -> None:
+    good = np.zeros((5, 12), dtype=np.float32)
+    small: dict[str, Any] = {"sizes": [2], "n_runs": 1, "similarities": ["euclidean"]}
+    with pytest.raises(ValueError, match=r"lie in \[0, 1\]"):
+        capacity(good + 2, **small)
+    with pytest.raises(ValueError, match=r"lie in \[0, 1\]"):
+        capacity(np.full((5, 12), np.nan), **small)
+    with pytest.raises(ValueError, match="real numbers"):
+        capacity(np.zeros(12), **small)
+    with pytest.raises(ValueError, match="real numbers"):
+        capacity(np.array([["a", "b"]] * 5), **small)
+    with pytest.raises(ValueError, match="needs shape="):
+        capacity(good, corruption="mask", **small)
+    with pytest.raises(ValueError, match="does not fit"):
+        capacity(good, shape=(5, 5), **small)
+    capacity(good.reshape(5, 4, 3), corruption="mask", **small)
+    capacity(good, shape=(4, 3), corruption="mask", **small)
+
+
+# ----------------------------------------------------------------------------------- results --
+
+
+@pytest.fixture(scope="module")
+def result() -> Any:
+    return capacity(
+        GLYPHS, similarities=["manhattan", "dot"], sizes=[5, 20], n_runs=2, level=0.5, seed=1
+    )
+
+
+def test_curves_pool_the_runs(result: Any) -> None:
+    for curve in result.curves():
+        for criterion in ("threshold", "index"):
+            for point in getattr(curve, criterion):
+                rows = [
+                    row
+                    for row in result.rows
+                    if (row.similarity, row.separation) == (curve.similarity, curve.separation)
+                    and row.n_patterns == point.n_patterns
+                ]
+                assert len(rows) == 2
+                assert point.n_trials == 2 * point.n_patterns
+                assert point.correct == sum(
+                    getattr(row, f"correct_{criterion}") for row in rows
+                )
+                assert (point.low, point.high) == wilson(point.correct, point.n_trials)
+                assert point.fraction == point.correct / point.n_trials
+
+
+def test_csv_reads_back(result: Any, tmp_path: Path) -> None:
+    result.to_csv(tmp_path / "rows.csv")
+    with open(tmp_path / "rows.csv", newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert tuple(rows[0]) == COLUMNS
+    assert len(rows) == len(result.rows) == 12
+    for text, row in zip(rows, result.rows, strict=True):
+        for column in COLUMNS:
+            value = getattr(row, column)
+            assert type(value)(text[column]) == value
+
+
+def test_table_and_dict(result: Any) -> None:
+    table = result.table()
+    assert "squared error <= 19.59" in table
+    assert table.count("manhattan") == table.count("mean image") == 2
+    assert "Gaussian noise, s.d. 0.5" in table
+    assert json.loads(json.dumps(result.to_dict()))["curves"][0]["similarity"] == "manhattan"
+
+
+def test_the_divergences_eps_is_in_the_csv() -> None:
+    rows = capacity(GLYPHS, similarities=["kl"], sizes=[4], n_runs=1).rows
+    assert rows[0].equation == "eps=1e-06"
+
+
+# ------------------------------------------------------------------------------ command line --
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """The environment of this process, in which `import uhn` finds the same package."""
+    package = Path(uhn.__file__).resolve().parent.parent
+    path = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH", "")]))
+    kept = {key: value for key, value in os.environ.items() if key != "UHN_DATA"}
+    return kept | {"PYTHONPATH": path} | extra
+
+
+def run(*arguments: str, cwd: Path, **extra: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "uhn", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environment(**extra),
+        timeout=120,
+    )
+
+
+SMALL = ("capacity", "--sizes", "2,10", "--runs", "2")
+
+
+def test_command_writes_table_csv_and_plot(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    done = run(*SMALL, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "jensen_shannon" in done.stdout
+    assert "capacity-glyphs-similarity.png" in done.stdout
+    with open(tmp_path / "capacity-glyphs-similarity.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == (len(SIMILARITIES) + 1) * 2 * 2
+    png = (tmp_path / "capacity-glyphs-similarity.png").read_bytes()
+    assert png.startswith(b"\x89PNG")
+
+
+def test_the_streamed_csv_is_the_final_one(tmp_path: Path) -> None:
+    done = run(*SMALL, "--no-plot", "--out", "deep/er/x", "--seed", "4", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "deep/er/x.png").exists()
+    images = datasets.load("glyphs", n_images=20)
+    capacity(images, sizes=[2, 10], n_runs=2, seed=4).to_csv(tmp_path / "y.csv")
+    assert (tmp_path / "deep/er/x.csv").read_bytes() == (tmp_path / "y.csv").read_bytes()
+
+
+def test_vary_separation_as_json(tmp_path: Path) -> None:
+    done = run(
+        *SMALL, "--vary", "separation", "--separations", "max,polynomial:2,entmax:1.5",
+        "--json", "--no-plot", "--threads", "1", "--out", f"{tmp_path}/", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert [c["separation"] for c in document["curves"]] == [
+        "max", "polynomial:2", "entmax:1.5", BASELINE,
+    ]  # fmt: skip
+    assert (document["corruption"], document["level"]) == ("mask", 0.5)
+    assert document["files"] == {"csv": str(tmp_path / "capacity-glyphs-separation.csv")}
+
+
+def test_threads_do_not_change_the_csv(tmp_path: Path) -> None:
+    for threads in ("1", "2", "3"):
+        arguments = ("--no-plot", "--threads", threads, "--out", threads)
+        assert run(*SMALL, *arguments, cwd=tmp_path).returncode == 0
+    assert (tmp_path / "1.csv").read_bytes() == (tmp_path / "2.csv").read_bytes()
+    assert (tmp_path / "1.csv").read_bytes() == (tmp_path / "3.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "COMMAND"),
+        (("capcity",), "capacity"),
+        (("capacity", "--dataset", "imagenet"), "glyphs, mnist, fashion-mnist, cifar10"),
+        (("capacity", "--similarities", "manhatten"), "manhattan"),
+        (("capacity", "--separations", "softmin"), "softmax"),
+        (("capacity", "--corruption", "blur"), "mask"),
+        (("capacity", "--vary", "level"), "separation"),
+        (("capacity", "--sizes", "2,x"), "whole numbers"),
+        (("capacity", "--sizes", "0"), "at least 1"),
+        (("capacity", "--runs", "0"), "at least 1"),
+        (("capacity", "--threads", "0"), "at least 1"),
+        (("capacity", "--level", "-1"), "level"),
+        (("capacity", "--seed", "-1"), "seed"),
+        (("capacity", "--dataset", "mnist", "--data", "nowhere"), "no directory nowhere"),
+        (("capacity", "--dataset", "cifar10"), "put cifar10/cifar-10-binary.tar.gz"),
+    ],
+)
+def test_bad_arguments_exit_with_2(
+    tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    here = tmp_path / "a" / "b"
+    here.mkdir(parents=True)
+    done = run(*arguments, cwd=here)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_bad_arguments_leave_no_files(tmp_path: Path) -> None:
+    assert run("capacity", "--sizes", "5", "--level", "-1", cwd=tmp_path).returncode == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_matplotlib(tmp_path: Path) -> None:
+    (tmp_path / "blocked").mkdir()
+    (tmp_path / "blocked" / "matplotlib.py").write_text("raise ImportError('not here')\n")
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path / 'blocked')!r})\n"
+        "from uhn.__main__ import main\n"
+        f"sys.exit(main({[*SMALL, '--out', 'x']!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, text=True, cwd=tmp_path, env=environment(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "pip install 'uhn[plot]'" in done.stderr
+    assert "manhattan" in done.stdout
+    assert (tmp_path / "x.csv").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent the POSIX way")
+def test_ctrl_c_keeps_the_finished_rows(tmp_path: Path) -> None:
+    arguments = ["--sizes", "2,3,4000", "--runs", "3", "--out", "x"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "uhn", "capacity", *arguments],
+        stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment(),
+    )  # fmt: skip
+    path = tmp_path / "x.csv"
+    deadline = time.monotonic() + 60
+    # The small sizes are done and the large one is under way.
+    small = (len(SIMILARITIES) + 1) * 2 * 3
+    while time.monotonic() < deadline and process.poll() is None:
+        if path.exists() and path.read_text().count("\n") > small:
+            break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    rows = list(csv.DictReader(io.StringIO(path.read_text())))
+    assert len(rows) >= small
+    assert f"{len(rows)} rows" in stderr
+    assert all(row["version"] for row in rows)
+
+
+def test_progress(tmp_path: Path) -> None:
+    done = run(*SMALL, "--no-plot", "--progress", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "100 %" in done.stderr
+    assert "10 patterns, run 2/2" in done.stderr
+
+
+def test_info(tmp_path: Path) -> None:
+    done = run("info", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name in (*uhn.similarities(), *uhn.separations(), uhn.__version__):
+        assert name in done.stdout
+    document = json.loads(run("info", "--json", cwd=tmp_path).stdout)
+    assert document["version"] == uhn.__version__
+    assert set(document["separations"]) == set(uhn.separations())
+
+
+def test_version(tmp_path: Path) -> None:
+    assert run("--version", cwd=tmp_path).stdout.strip() == f"uhn {uhn.__version__}"

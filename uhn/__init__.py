@@ -1,0 +1,47 @@
+"""Universal Hopfield networks: associative memories as one equation.
+
+``z = P . sep(sim(M, q))``: a similarity gives every stored pattern a score, a separation turns
+the scores into weights, and the values are added up under those weights (Millidge et al., ICML
+2022, arXiv 2202.04557).
+
+Examples
+--------
+>>> import numpy as np, uhn
+>>> memory = uhn.Memory(np.eye(3), similarity="manhattan", separation="max")
+>>> memory.retrieve([0.9, 0.2, 0.0])
+array([1., 0., 0.])
+"""
+
+from ._core import (
+    Memory,
+    Partial,
+    Recall,
+    __version__,
+    attention,
+    cpu_info,
+    get_num_threads,
+    merge,
+    retrieve,
+    separate,
+    separations,
+    set_num_threads,
+    similarities,
+    similarity,
+)
+
+__all__ = [
+    "Memory",
+    "Partial",
+    "Recall",
+    "__version__",
+    "attention",
+    "cpu_info",
+    "get_num_threads",
+    "merge",
+    "retrieve",
+    "separate",
+    "separations",
+    "set_num_threads",
+    "similarities",
+    "similarity",
+]

@@ -1,0 +1,253 @@
+"""Types of the compiled module; the docstrings are in the module itself."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final, Literal, SupportsIndex, TypeAlias, TypedDict, final
+
+import numpy as np
+import numpy.typing as npt
+from _typeshed import structseq
+
+__version__: Final[str]
+
+_Real: TypeAlias = np.dtype[np.float32] | np.dtype[np.float64]
+_Array: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+_Number: TypeAlias = float | np.floating[Any] | np.integer[Any]
+_SimilarityFunction: TypeAlias = Callable[[npt.NDArray[Any], npt.NDArray[Any]], npt.ArrayLike]
+_SeparationFunction: TypeAlias = Callable[[npt.NDArray[Any]], npt.ArrayLike]
+_SimilarityName: TypeAlias = Literal[
+    "dot",
+    "cosine",
+    "normalized_dot",
+    "euclidean",
+    "sqeuclidean",
+    "manhattan",
+    "chebyshev",
+    "hamming",
+    "kl",
+    "reverse_kl",
+    "jensen_shannon",
+]
+_SeparationName: TypeAlias = Literal[
+    "identity",
+    "polynomial",
+    "rectified_polynomial",
+    "sqrt",
+    "log1p",
+    "exponential",
+    "softmax",
+    "softmax1",
+    "max",
+    "topk",
+    "topk_softmax",
+    "threshold",
+    "sparsemax",
+    "entmax",
+]
+# A plain string is allowed, as names often come from a list or a command line.
+_Similarity: TypeAlias = _SimilarityName | str | _SimilarityFunction
+_Separation: TypeAlias = _SeparationName | str | _SeparationFunction
+_Transform: TypeAlias = Literal["negative", "inverse", "rbf"]
+_Normalize: TypeAlias = Literal["none", "sum"]
+
+class _CpuInfo(TypedDict):
+    path: str
+    available: tuple[str, ...]
+    n_threads: int
+    compiler: str
+    version: str
+
+@final
+class Memory:
+    def __new__(
+        cls,
+        patterns: npt.ArrayLike | None = None,
+        values: npt.ArrayLike | None = None,
+        *,
+        similarity: _Similarity = "dot",
+        separation: _Separation = "softmax",
+        transform: _Transform | str | None = None,
+        eps: _Number | None = None,
+        gamma: _Number | None = None,
+        beta: _Number | None = None,
+        degree: _Number | None = None,
+        k: SupportsIndex | None = None,
+        alpha: _Number | None = None,
+        theta: _Number | None = None,
+        normalize: _Normalize | str | None = None,
+        normalize_scores: bool = False,
+        prior: npt.ArrayLike | None = None,
+        first_row: SupportsIndex = 0,
+        copy: bool = False,
+        nan: Literal["raise"] | str = "raise",
+    ) -> Memory: ...
+    @property
+    def n_patterns(self) -> int: ...
+    @property
+    def n_features(self) -> int: ...
+    @property
+    def n_values(self) -> int: ...
+    @property
+    def dtype(self) -> _Real | None: ...
+    @property
+    def similarity(self) -> str | _SimilarityFunction: ...
+    @property
+    def separation(self) -> str | _SeparationFunction: ...
+    @property
+    def transform(self) -> str | None: ...
+    @property
+    def normalize(self) -> str: ...
+    @property
+    def normalize_scores(self) -> bool: ...
+    @property
+    def parameters(self) -> dict[str, float]: ...
+    @property
+    def is_autoassociative(self) -> bool: ...
+    @property
+    def values(self) -> npt.NDArray[Any]: ...
+    @property
+    def prior(self) -> npt.NDArray[Any] | None: ...
+    @property
+    def first_row(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    def store(
+        self,
+        patterns: npt.ArrayLike,
+        values: npt.ArrayLike | None = None,
+        *,
+        prior: npt.ArrayLike | None = None,
+        copy: bool = False,
+    ) -> None: ...
+    def retrieve(
+        self,
+        queries: npt.ArrayLike,
+        n_steps: SupportsIndex = 1,
+        *,
+        tol: _Number | None = None,
+        out: _Array | None = None,
+    ) -> npt.NDArray[Any]: ...
+    def recall(
+        self,
+        queries: npt.ArrayLike,
+        n_steps: SupportsIndex = 100,
+        *,
+        tol: _Number | None = 1e-6,
+    ) -> Recall: ...
+    def scores(
+        self, queries: npt.ArrayLike, *, out: _Array | None = None
+    ) -> npt.NDArray[Any]: ...
+    def weights(
+        self, queries: npt.ArrayLike, *, out: _Array | None = None
+    ) -> npt.NDArray[Any]: ...
+    def nearest(
+        self, queries: npt.ArrayLike, k: SupportsIndex = 1
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]: ...
+    def partial(
+        self,
+        queries: npt.ArrayLike,
+        start: SupportsIndex = 0,
+        stop: SupportsIndex | None = None,
+    ) -> Partial: ...
+    def copy(self) -> Memory: ...
+    def __copy__(self) -> Memory: ...
+    def __deepcopy__(self, memo: dict[int, Any], /) -> Memory: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+    def __len__(self) -> int: ...
+    def __getitem__(
+        self, key: SupportsIndex | slice | Sequence[int] | npt.NDArray[np.integer[Any]], /
+    ) -> npt.NDArray[Any]: ...
+    def __iter__(self) -> Iterator[npt.NDArray[Any]]: ...
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> npt.NDArray[Any]: ...
+    def __sizeof__(self) -> int: ...
+
+@final
+class Partial:
+    @property
+    def n_patterns(self) -> int: ...
+    @property
+    def n_queries(self) -> int: ...
+    @property
+    def n_values(self) -> int: ...
+    @property
+    def dtype(self) -> _Real: ...
+    @property
+    def nbytes(self) -> int: ...
+    def finish(self, *, out: _Array | None = None) -> npt.NDArray[Any]: ...
+    def __reduce_ex__(self, protocol: SupportsIndex, /) -> tuple[Any, ...]: ...
+    def __sizeof__(self) -> int: ...
+
+@final
+class Recall(structseq[Any], tuple[Any, Any, Any, Any]):
+    __match_args__: Final = ("state", "n_steps", "status", "change")
+    @property
+    def state(self) -> npt.NDArray[Any]: ...
+    @property
+    def n_steps(self) -> Any: ...
+    @property
+    def status(self) -> Any: ...
+    @property
+    def change(self) -> Any: ...
+
+def retrieve(
+    patterns: npt.ArrayLike,
+    queries: npt.ArrayLike,
+    values: npt.ArrayLike | None = None,
+    *,
+    n_steps: SupportsIndex = 1,
+    tol: _Number | None = None,
+    out: _Array | None = None,
+    similarity: _Similarity = "dot",
+    separation: _Separation = "softmax",
+    transform: _Transform | str | None = None,
+    eps: _Number | None = None,
+    gamma: _Number | None = None,
+    beta: _Number | None = None,
+    degree: _Number | None = None,
+    k: SupportsIndex | None = None,
+    alpha: _Number | None = None,
+    theta: _Number | None = None,
+    normalize: _Normalize | str | None = None,
+    normalize_scores: bool = False,
+) -> npt.NDArray[Any]: ...
+def similarity(
+    patterns: npt.ArrayLike,
+    queries: npt.ArrayLike,
+    similarity: _Similarity = "dot",
+    *,
+    transform: _Transform | str | None = None,
+    eps: _Number | None = None,
+    gamma: _Number | None = None,
+) -> npt.NDArray[Any]: ...
+def separate(
+    scores: npt.ArrayLike,
+    separation: _Separation = "softmax",
+    *,
+    beta: _Number | None = None,
+    degree: _Number | None = None,
+    k: SupportsIndex | None = None,
+    alpha: _Number | None = None,
+    theta: _Number | None = None,
+    normalize: _Normalize | str | None = None,
+    normalize_scores: bool = False,
+) -> npt.NDArray[Any]: ...
+def attention(
+    queries: npt.ArrayLike,
+    keys: npt.ArrayLike,
+    values: npt.ArrayLike,
+    *,
+    beta: _Number | None = None,
+    mask: npt.ArrayLike | None = None,
+    out: _Array | None = None,
+) -> npt.NDArray[Any]: ...
+def merge(parts: Iterable[Partial]) -> Partial: ...
+def similarities() -> dict[str, str]: ...
+def separations() -> dict[str, str]: ...
+def cpu_info() -> _CpuInfo: ...
+def set_num_threads(n: SupportsIndex) -> None: ...
+def get_num_threads() -> int: ...
+def _rebuild_memory(
+    patterns: Any, values: Any, prior: Any, keywords: dict[str, Any], /
+) -> Memory: ...
+def _rebuild_partial(wire: Any, single: bool, /) -> Partial: ...

@@ -1,0 +1,367 @@
+"""The package's one way to draw: matplotlib figures that can go into a paper as they are.
+
+Colours are Okabe and Ito's, told apart with any kind of colour vision, and every line has a
+marker of its own, so that nothing depends on colour. Lines are named where they end, not in a
+legend. matplotlib is imported when something is drawn; figures are made without pyplot, so no
+window system is needed and no global state is touched.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from uhn.experiments.capacity import CapacityResult, Point
+
+__all__ = ["COLOURS", "MARKERS", "plot_capacity", "spread"]
+
+COLOURS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+    "#7A5C00",
+    "#8C8C8C",
+    "#5B2A86",
+)
+"""Okabe and Ito's eight with their yellow, too faint on white, darkened; then two spare
+ones."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+
+_STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.labelsize": 10,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "xtick.direction": "out",
+    "ytick.direction": "out",
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+}
+# How a row of the tables is called in a figure, where its own name would look like code.
+_NAMES = {
+    "euclidean": "Euclidean",
+    "sqeuclidean": "squared Euclidean",
+    "manhattan": "Manhattan",
+    "chebyshev": "Chebyshev",
+    "hamming": "Hamming",
+    "dot": "dot product",
+    "kl": "KL",
+    "reverse_kl": "reverse KL",
+    "jensen_shannon": "Jensen-Shannon",
+    "polynomial:2": "square",
+    "polynomial:3": "cube",
+    "sqrt": "square root",
+}
+_GREY = "#6E6E6E"
+_INK = "#222222"
+
+
+def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Heights as near as possible to the wanted ones that keep a distance of `gap`.
+
+    Least squares under ``low <= y``, ``y + gap <= next y``, ``y <= high``: with the gaps taken
+    out this is isotonic regression, solved by pooling neighbours. If there is no room for all,
+    the gap shrinks to fit. Equal wishes keep the order given.
+    """
+    n = len(wanted)
+    if n > 1:
+        gap = min(gap, (high - low) / (n - 1))
+    order = sorted(range(n), key=lambda i: wanted[i])
+    pools: list[list[float]] = []  # sum of shifted wishes, count
+    for rank, i in enumerate(order):
+        pools.append([wanted[i] - rank * gap, 1])
+        while len(pools) > 1 and pools[-2][0] / pools[-2][1] >= pools[-1][0] / pools[-1][1]:
+            total, count = pools.pop()
+            pools[-1][0] += total
+            pools[-1][1] += count
+    shifted = [total / count for total, count in pools for _ in range(int(count))]
+    top = high - (n - 1) * gap
+    out = [0.0] * n
+    for rank, i in enumerate(order):
+        out[i] = min(max(shifted[rank], low), top) + rank * gap
+    return out
+
+
+def _readable(name: str) -> str:
+    """``polynomial:10`` as "10th power", ``normalized_dot`` as "normalized dot"."""
+    head, _, value = name.partition(":")
+    if head == "polynomial" and name not in _NAMES and value.isdecimal():
+        return f"{value}th power"
+    return _NAMES.get(name, name.replace("_", " "))
+
+
+def _wrap(text: str, fits: Callable[[str], bool]) -> str:
+    """Breaks a list of parts joined by "; " into lines that fit."""
+    lines = [""]
+    for part in text.split("; "):
+        longer = f"{lines[-1]}; {part}" if lines[-1] else part
+        if lines[-1] and not fits(longer):
+            lines[-1] += ";"
+            lines.append(part)
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)
+
+
+def _require_matplotlib() -> Any:
+    try:
+        import matplotlib
+        import matplotlib.figure
+    except ImportError as error:
+        raise ImportError("plots need matplotlib: pip install 'uhn[plot]'") from error
+    return matplotlib
+
+
+def _plain_ticks(
+    sizes: Sequence[int], low: float, high: float, width_points: float
+) -> list[int]:
+    """The sizes that can be written under a log axis without touching each other.
+
+    Powers of ten times 1, 2 and 5 come first, the others where room is left.
+    """
+    if high <= low:
+        return list(sizes)
+
+    def rank(size: int) -> tuple[int, int]:
+        digits = str(size).rstrip("0")
+        return ({"1": 0, "2": 1, "5": 1}.get(digits, 2), -size)
+
+    scale = width_points / np.log(high / low)
+    half = {size: 2.9 * len(str(size)) + 1.5 for size in sizes}
+    chosen: list[int] = []
+    ends = [min(sizes), max(sizes)]
+    for size in ends + sorted(sizes, key=rank):
+        if all(
+            abs(np.log(size / other)) * scale >= half[size] + half[other] for other in chosen
+        ):
+            chosen.append(size)
+    return sorted(chosen)
+
+
+def plot_capacity(result: CapacityResult, path: str | os.PathLike[str] | None = None) -> Any:
+    """Capacity by both criteria, side by side.
+
+    Parameters
+    ----------
+    result : CapacityResult
+    path : path, optional
+        Where to write the figure; its ending says the format.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Two axes, "by threshold" and "by winning index"; the texts naming the lines have the gid
+        "line label".
+
+    Raises
+    ------
+    ImportError
+        Without matplotlib, with the line that installs it.
+    """
+    matplotlib = _require_matplotlib()
+    with matplotlib.rc_context(_STYLE):
+        figure = _draw(matplotlib, result)
+        if path is not None:
+            figure.savefig(path, dpi=200)
+    return figure
+
+
+def _draw(matplotlib: Any, result: CapacityResult) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    curves = result.curves()
+    labels = [", ".join(map(_readable, label.split(", "))) for label in result.labels()]
+    sizes = sorted({row.n_patterns for row in result.rows})
+    figure = matplotlib.figure.Figure(figsize=(10.4, 4.5), facecolor="white")
+    canvas = FigureCanvasAgg(figure)
+
+    # The margins are set by hand, in inches: names need room to the right of each panel that no
+    # layout engine knows of.
+    renderer: Any = canvas.get_renderer()  # type: ignore[no-untyped-call]
+
+    def inches(text: str, size: float, weight: str = "normal") -> float:
+        font = FontProperties(family="DejaVu Sans", size=size, weight=weight)
+        pixels: float = renderer.get_text_width_height_descent(text, font, False)[0]
+        return pixels / float(figure.dpi)
+
+    width, height = figure.get_size_inches()
+    room = min(3.0, 0.42 + max((inches(label, 9) for label in labels), default=0.0))
+    left, between, right = 0.62, room + 0.46, room
+    panel = (width - left - between - right) / 2
+    subtitle = _wrap(result.subtitle(), lambda text: inches(text, 9) <= width - left - 0.1)
+    bottom, top = 0.56, 0.84 + 0.15 * (subtitle.count("\n") + 1)
+    box = (bottom / height, panel / width, (height - bottom - top) / height)
+    first = figure.add_axes((left / width, *box))
+    second = figure.add_axes(((left + panel + between) / width, *box), sharey=first)
+    corner: Any = {"ha": "left", "va": "top"}
+    figure.text(
+        left / width,
+        1 - 0.16 / height,
+        result.title(),
+        fontsize=min(12.0, 12 * (width - left - 0.1) / inches(result.title(), 12, "bold")),
+        fontweight="bold",
+        color=_INK,
+        gid="title",
+        **corner,
+    )
+    figure.text(
+        left / width,
+        1 - 0.42 / height,
+        subtitle,
+        fontsize=9,
+        color=_GREY,
+        gid="subtitle",
+        **corner,
+    )
+
+    own = [curve for curve in curves if not curve.is_baseline]
+    colours = {id(curve): COLOURS[i % len(COLOURS)] for i, curve in enumerate(own)}
+    markers = {id(curve): MARKERS[i % len(MARKERS)] for i, curve in enumerate(own)}
+    panels = (
+        (first, "threshold", f"By threshold: squared error ≤ {result.threshold:.3g}"),
+        (second, "index", "By winning index: nearest stored image is the right one"),
+    )
+    for axes, criterion, heading in panels:
+        axes.set_title(heading, loc="left", color=_INK, pad=7)
+        axes.set_xscale("log")
+        low, high = min(sizes) / 1.13, max(sizes) * 1.13
+        axes.set_xlim(low, high)
+        axes.set_ylim(-0.03, 1.03)
+        ticks = _plain_ticks(sizes, low, high, panel * 72)
+        axes.xaxis.set_major_locator(FixedLocator(ticks))
+        axes.xaxis.set_minor_locator(FixedLocator([s for s in sizes if s not in ticks]))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
+        axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+        axes.yaxis.set_major_locator(FixedLocator([0, 0.2, 0.4, 0.6, 0.8, 1]))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.grid(axis="y", color="#E4E4E4", linewidth=0.7)
+        axes.set_axisbelow(True)
+        axes.set_xlabel("Patterns stored")
+        ends = []
+        shaded: set[tuple[Point, Point]] = set()
+        for i, (curve, label) in enumerate(zip(curves, labels, strict=True)):
+            points = getattr(curve, criterion)
+            x = [point.n_patterns for point in points]
+            y = [point.fraction for point in points]
+            if curve.is_baseline:
+                colour, marker, line = _GREY, "", (0, (4, 2.2))
+                axes.plot(x, y, color=colour, linestyle=line, linewidth=1.2, zorder=2)
+            else:
+                colour, marker = colours[id(curve)], markers[id(curve)]
+                _band(axes, points, colour, shaded)
+                axes.plot(
+                    x,
+                    y,
+                    color=colour,
+                    marker=marker,
+                    markersize=5.4 if marker in "PX" else 4.6,
+                    linewidth=1.5,
+                    markeredgecolor="white",
+                    markeredgewidth=0.6,
+                    clip_on=False,
+                    zorder=4 + 0.01 * i,
+                )
+            ends.append((x[-1], y[-1], label, colour, marker))
+        _name_lines(axes, ends, high, panel)
+    first.set_ylabel("Fraction of images retrieved")
+    return figure
+
+
+def _band(
+    axes: Any, points: Sequence[Point], colour: str, shaded: set[tuple[Point, Point]]
+) -> None:
+    """Shades the interval of a curve, except where another curve's very same one is shaded.
+
+    Curves that coincide, as many do while the memory is small, would else pile up to a block.
+    """
+    x = [point.n_patterns for point in points]
+    low, high = [point.low for point in points], [point.high for point in points]
+    if len(points) == 1:
+        axes.vlines(x, low, high, color=colour, linewidth=1.2, alpha=0.6, zorder=2)
+    segments = list(itertools.pairwise(points))
+    start = 0
+    for stop, segment in enumerate([*segments, None]):
+        if segment is not None and segment not in shaded:
+            continue
+        if stop > start:
+            part = slice(start, stop + 1)
+            axes.fill_between(
+                x[part], low[part], high[part], color=colour, alpha=0.13, linewidth=0, zorder=2
+            )
+        start = stop + 1
+    shaded.update(segments)
+
+
+def _name_lines(
+    axes: Any, ends: list[tuple[int, float, str, str, str]], edge: float, panel: float
+) -> None:
+    """Writes every line's name to the right of the panel, joined to its end by a thin
+    leader."""
+    from matplotlib.lines import Line2D
+
+    height = axes.get_position().height * axes.figure.get_size_inches()[1] * 72
+    bottom, top = axes.get_ylim()
+    gap = 12.5 / height * (top - bottom)
+    # Where several lines end together, the labels keep the order of the curves from the top.
+    wanted = [end[1] - 1e-9 * i for i, end in enumerate(ends)]
+    heights = spread(wanted, gap, bottom + 0.02, top)
+    inch = 1 / panel
+    transform = axes.get_yaxis_transform()  # x in fractions of the panel, y in data
+    x_limits = np.log(axes.get_xlim())
+    for (x, y, label, colour, marker), at in zip(ends, heights, strict=True):
+        start = (np.log(x) - x_limits[0]) / (x_limits[1] - x_limits[0]) + 0.05 * inch
+        bend, stop = 1.0 + 0.02 * inch, 1.0 + 0.20 * inch
+        axes.add_line(
+            Line2D(
+                [start, bend, stop],
+                [y, y, at],
+                transform=transform,
+                color=colour,
+                linewidth=0.8,
+                clip_on=False,
+                solid_joinstyle="round",
+                zorder=1,
+            )
+        )
+        if marker:
+            axes.add_line(
+                Line2D(
+                    [stop + 0.05 * inch],
+                    [at],
+                    transform=transform,
+                    color=colour,
+                    marker=marker,
+                    markersize=5,
+                    markeredgecolor="white",
+                    markeredgewidth=0.5,
+                    clip_on=False,
+                )
+            )
+        axes.text(
+            stop + 0.13 * inch if marker else stop + 0.03 * inch,
+            at,
+            label,
+            transform=transform,
+            ha="left",
+            va="center_baseline",
+            fontsize=9,
+            color=_GREY if not marker else _INK,
+            gid="line label",
+        )
