@@ -268,7 +268,7 @@ UHN_INLINE void F(load_transposed)(const T *const *rows, size_t j, vec *out) {
 
 #define FEW_KERNEL(name, STEP, JOIN)                                                           \
     UHN_INLINE void F(group_##name)(const T *const *rows, const T *queries, size_t n_features, \
-                                    const int nq, size_t ahead, vec *total) {                  \
+                                    const int nq, const T *next, vec *total) {                 \
         for (size_t start = 0; start < n_features; start += UHN_CHAIN) {                       \
             const size_t end = UHN_MIN(start + UHN_CHAIN, n_features);                         \
             vec acc[FEW];                                                                      \
@@ -277,9 +277,8 @@ UHN_INLINE void F(load_transposed)(const T *const *rows, size_t j, vec *out) {
             for (; j + PIECE <= end; j += PIECE) {                                             \
                 vec block[PIECE];                                                              \
                 F(load_transposed)(rows, j, block);                                            \
-                if (ahead && j % LINE == 0)                                                    \
-                    UHN_UNROLL for (int r = 0; r < V; r++)                                     \
-                        __builtin_prefetch(rows[r] + j + ahead, 0, 2);                         \
+                UHN_UNROLL for (size_t l = 0; l < V * PIECE; l += LINE)                        \
+                    __builtin_prefetch(next + j * V + l, 0, 2);                                \
                 UHN_UNROLL for (size_t f = 0; f < PIECE; f++)                                  \
                     UHN_UNROLL for (int i = 0; i < nq; i++) {                                  \
                     const vec m = block[f], a = acc[i];                                        \
@@ -314,10 +313,21 @@ UHN_INLINE void F(load_transposed)(const T *const *rows, size_t j, vec *out) {
             vec total[FEW];                                                                    \
             UHN_UNROLL for (int i = 0; i < FEW; i++) total[i] = SET1(0);                       \
             switch (n_queries) {                                                               \
-            case 1: F(group_##name)(row, queries, n_features, 1, V * stride, total); break;    \
-            case 2: F(group_##name)(row, queries, n_features, 2, V * stride, total); break;    \
-            case 3: F(group_##name)(row, queries, n_features, 3, V * stride, total); break;    \
-            default: F(group_##name)(row, queries, n_features, 4, V * stride, total);          \
+            case 1:                                                                            \
+                F(group_##name)                                                                \
+                (row, queries, n_features, 1, rows + (first + V) * stride, total);             \
+                break;                                                                         \
+            case 2:                                                                            \
+                F(group_##name)                                                                \
+                (row, queries, n_features, 2, rows + (first + V) * stride, total);             \
+                break;                                                                         \
+            case 3:                                                                            \
+                F(group_##name)                                                                \
+                (row, queries, n_features, 3, rows + (first + V) * stride, total);             \
+                break;                                                                         \
+            default:                                                                           \
+                F(group_##name)                                                                \
+                (row, queries, n_features, 4, rows + (first + V) * stride, total);             \
             }                                                                                  \
             for (size_t r = 0; r < V; r++) {                                                   \
                 T *at = S + (first + r) * lanes;                                               \
