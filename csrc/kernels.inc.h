@@ -537,7 +537,7 @@ UHN_INLINE void F(project_block)(const T *W, size_t lanes, const T *values, size
         if (fetch) {
             UHN_UNROLL for (int v = 0; v < pv; v++) {
                 __builtin_prefetch(row + (size_t)(pv + v) * V, 0, 3);
-                if (ahead) __builtin_prefetch(ahead + k * stride + (size_t)v * V, 0, 2);
+                if (ahead) __builtin_prefetch(ahead + (k * (size_t)pv + (size_t)v) * V, 0, 2);
             }
         }
         UHN_UNROLL for (int i = 0; i < pr; i++) {
@@ -549,10 +549,14 @@ UHN_INLINE void F(project_block)(const T *W, size_t lanes, const T *values, size
         STORE(out + (size_t)i * out_stride + (size_t)v * V, acc[i][v]);
 }
 
+/* Two queries alone would leave half of the registers idle: PR + 2 of them go as 4 and 4. */
 #define GROUPS(pr, pv)                                                                         \
-    for (; i + (pr) <= n_lanes; i += (pr)) F(project_block)                                    \
-    (W + i, lanes, values, stride, n_rows, out + i * out_stride, out_stride, pr, pv, i == 0,   \
-     ahead);
+    while (i + (pr) <= n_lanes && ((pr) != PR || n_lanes - i != PR + 2)) {                     \
+        F(project_block)                                                                       \
+        (W + i, lanes, values, stride, n_rows, out + i * out_stride, out_stride, pr, pv,       \
+         i == 0, ahead);                                                                       \
+        i += (pr);                                                                             \
+    }
 #define PROJECT_SLICE(pv)                                                                      \
     static void F(project_slice_##pv)(const T *W, size_t lanes, size_t n_lanes,                \
                                       const T *values, size_t stride, size_t n_rows, T *out,   \
@@ -579,7 +583,7 @@ static void F(project)(const void *W_, size_t lanes, size_t n_lanes, const void 
 #define SLICES(pv)                                                                             \
     for (; c + (pv)*V <= n_columns; c += (pv)*V) F(project_slice_##pv)                         \
     (W, lanes, n_lanes, values + c, stride, n_rows, out + c, out_stride,                       \
-     ahead ? ahead + c : NULL);
+     ahead ? ahead + c * n_rows : NULL);
 #if PV == 4
     SLICES(4)
 #endif
