@@ -171,7 +171,7 @@ def scratch(bench: Bench) -> None:
     patterns = gaussian(rng, n_patterns, N_FEATURES)
     queries = gaussian(rng, n_queries, N_FEATURES)
     beta = 1 / math.sqrt(N_FEATURES)
-    out = np.zeros((n_queries, N_FEATURES), np.float32)
+    out = np.ones((n_queries, N_FEATURES), np.float32)  # written, so that its pages are there
     memory = uhn.Memory(patterns, beta=beta)
     # Code and thread stacks are not scratch: something tiny on both sides touches them first.
     uhn.retrieve(patterns[:2], queries[:1])

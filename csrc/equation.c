@@ -35,6 +35,12 @@ uhn_equation uhn_equation_default(void) {
 uhn_status uhn_equation_check(const uhn_equation *e, uhn_error *error) {
     const uhn_row_info *similarity = uhn_similarity_info(e->similarity);
     const uhn_row_info *separation = uhn_separation_info(e->separation);
+    if ((e->similarity == UHN_SIM_custom && !e->score) ||
+        (e->separation == UHN_SEP_custom && !e->weigh))
+        return uhn_fail(error, UHN_BAD_PARAMETER, "a custom %s needs its function, %s",
+                        e->similarity == UHN_SIM_custom && !e->score ? "similarity"
+                                                                     : "separation",
+                        e->similarity == UHN_SIM_custom && !e->score ? "score" : "weigh");
     if (!similarity && !(e->similarity == UHN_SIM_custom && e->score))
         return uhn_fail(error, UHN_BAD_NAME, "similarity %d is not a row of the table",
                         (int)e->similarity);

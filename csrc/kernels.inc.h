@@ -331,7 +331,7 @@ UHN_INLINE void F(load_transposed)(const T *const *rows, size_t j, vec *out) {
             }                                                                                  \
             for (size_t r = 0; r < V; r++) {                                                   \
                 T *at = S + (first + r) * lanes;                                               \
-                STORE(at, SET1(0)); /* panels of few queries are one vector wide */            \
+                for (size_t lane = 0; lane < lanes; lane += V) STORE(at + lane, SET1(0));      \
                 for (size_t i = 0; i < n_queries; i++) at[i] = total[i][r];                    \
             }                                                                                  \
         }                                                                                      \

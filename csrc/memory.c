@@ -370,7 +370,7 @@ size_t uhn_memory_bytes(const uhn_memory *memory, size_t *owned) {
         const uhn_chunk *chunk = span->chunk;
         const size_t prior = chunk->prior ? size : 0;
         total += span->n_rows * (row + prior);
-        ours += chunk->capacity * (prior + (chunk->owned ? row : 0));
+        ours += span->n_rows * (prior + (chunk->owned ? row : 0));
     }
     uhn_list_release(list);
     if (owned) *owned = ours;

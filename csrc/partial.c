@@ -266,6 +266,7 @@ static int by_index(const void *a, const void *b) {
 
 static const void *partial_row(const void *context, int64_t index) {
     const uhn_partial *p = context;
+    if (p->n_rows == 0) return NULL;
     const int64_t *at = bsearch(&index, p->rows, p->n_rows, sizeof *p->rows, by_index);
     return at ? p->row_values + (size_t)(at - p->rows) * p->n_values * p->shape.size : NULL;
 }
@@ -698,7 +699,13 @@ void uhn_partial_write(const uhn_partial *p, void *buffer) {
 typedef struct reader {
     const char *at;
     size_t left;
+    bool no_memory; /* why a false was returned */
 } reader;
+
+static bool out_of_memory(reader *r) {
+    r->no_memory = true;
+    return false;
+}
 
 /* Copies n x size bytes; false if there are not so many. */
 static bool take(reader *r, void *to, size_t n, size_t size) {
@@ -725,7 +732,7 @@ static bool read_node(uhn_partial *p, reader *r, uint64_t *end) {
     const size_t row = p->n_values * p->shape.size;
     if (!holds(r, p->n_queries, 3 * sizeof(double) + row)) return false;
     uhn_node *node = node_empty(p, (unsigned)place[0], (size_t)place[1]);
-    if (!add_node(p, node)) return false;
+    if (!add_node(p, node)) return out_of_memory(r);
     bool good = take(r, node->top, p->n_queries, sizeof(double)) &&
                 take(r, node->reference, p->n_queries, sizeof(double)) &&
                 take(r, node->sum, p->n_queries, sizeof(double));
@@ -744,7 +751,8 @@ static bool read_fragment(uhn_partial *p, reader *r, uint64_t *end) {
     const size_t size = p->shape.size, n = (size_t)place[1];
     if (!holds(r, n, (p->n_queries + p->n_values + 1) * size)) return false;
     fragment *f = add_fragment(p, (size_t)place[0], n);
-    return f && take(r, f->scores, p->n_queries * n, size) &&
+    if (!f) return out_of_memory(r);
+    return take(r, f->scores, p->n_queries * n, size) &&
            take(r, f->values, n * p->n_values, size) && take(r, f->prior, n, size);
 }
 
@@ -752,12 +760,13 @@ static bool read_list(uhn_partial *p, reader *r, size_t query) {
     uint64_t n;
     if (!take(r, &n, 1, sizeof n) || !holds(r, n, sizeof(uhn_candidate))) return false;
     uhn_candidate *items = uhn_alloc((size_t)n, 1, sizeof *items);
-    if (!items) return false;
-    const bool good = take(r, items, (size_t)n, sizeof *items) &&
-                      uhn_candidates_merge(&p->shape.separation, &p->lists[query], items,
-                                           (size_t)n) == UHN_OK;
+    if (!items) return out_of_memory(r);
+    const bool good = take(r, items, (size_t)n, sizeof *items);
+    if (good && uhn_candidates_merge(&p->shape.separation, &p->lists[query], items,
+                                     (size_t)n) != UHN_OK)
+        r->no_memory = true;
     free(items);
-    return good;
+    return good && !r->no_memory;
 }
 
 static bool read_rows(uhn_partial *p, reader *r, uint64_t n) {
@@ -766,7 +775,8 @@ static bool read_rows(uhn_partial *p, reader *r, uint64_t n) {
     p->rows = uhn_alloc((size_t)n, 1, sizeof *p->rows);
     p->row_values = uhn_alloc((size_t)n, row, 1);
     p->n_rows = (size_t)n;
-    if (!p->rows || !p->row_values || !take(r, p->rows, p->n_rows, sizeof *p->rows) ||
+    if (!p->rows || !p->row_values) return out_of_memory(r);
+    if (!take(r, p->rows, p->n_rows, sizeof *p->rows) ||
         !take(r, p->row_values, p->n_rows, row))
         return false;
     for (size_t i = 1; i < p->n_rows; i++)
@@ -785,8 +795,9 @@ static bool read_all(uhn_partial *p, reader *r, const wire_header *h) {
     for (uint64_t i = 0; i < h->n_ranges; i++) {
         range x;
         if (!take(r, &x, 1, sizeof x) || x.start < end || x.stop <= x.start ||
-            x.stop > INT64_MAX / 2 || !add_range(p, x.start, x.stop))
+            x.stop > INT64_MAX / 2)
             return false;
+        if (!add_range(p, x.start, x.stop)) return out_of_memory(r);
         end = x.stop;
     }
     if (p->lists && (h->n_nodes || h->n_fragments)) return false;
@@ -804,7 +815,7 @@ static bool read_all(uhn_partial *p, reader *r, const wire_header *h) {
 uhn_status uhn_partial_read(const void *buffer, size_t n_bytes, uhn_partial **out,
                             uhn_error *error) {
     wire_header h;
-    reader r = {buffer, n_bytes};
+    reader r = {.at = buffer, .left = n_bytes};
     if (error) *error = (uhn_error){0};
     if (!take(&r, &h, 1, sizeof h) || memcmp(h.magic, MAGIC, sizeof h.magic) != 0)
         return uhn_fail(error, UHN_BAD_DATA,
@@ -844,6 +855,7 @@ uhn_status uhn_partial_read(const void *buffer, size_t n_bytes, uhn_partial **ou
     if (!p) return uhn_no_memory(error);
     if (!read_all(p, &r, &h)) {
         uhn_partial_free(p);
+        if (r.no_memory) return uhn_no_memory(error);
         return uhn_fail(error, UHN_BAD_DATA, "this partial is damaged or cut short");
     }
     *out = p;

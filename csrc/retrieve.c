@@ -52,21 +52,27 @@ uhn_node *uhn_node_new(const uhn_shape *shape, size_t n_queries, unsigned level,
     if (node) {
         forest->spare = node->below;
     } else {
-        size_t bytes;
-        if (!uhn_mul(n_queries, shape->value_stride, shape->size, &bytes)) return NULL;
+        const size_t room = UHN_MAX(forest->capacity, n_queries);
+        size_t bytes = 0;
+        if (shape->project && !uhn_mul(room, shape->value_stride, shape->size, &bytes))
+            return NULL;
         node = malloc(sizeof *node);
-        if (!node) return NULL;
-        const size_t states = uhn_round_up(3 * n_queries * sizeof(double), UHN_ALIGNMENT);
-        char *memory = uhn_alloc(states + n_bytes, 1, 1);
+        char *memory =
+            node ? uhn_alloc(uhn_round_up(3 * room * sizeof(double), UHN_ALIGNMENT) + bytes, 1,
+                             1)
+                 : NULL;
         if (!memory) {
             free(node);
             return NULL;
         }
         node->top = (double *)memory;
-        node->reference = node->top + n_queries;
-        node->sum = node->reference + n_queries;
-        node->values = shape->project ? memory + states : NULL;
+        node->reference = node->top + room;
+        node->sum = node->reference + room;
+        node->values = shape->project
+                           ? memory + uhn_round_up(3 * room * sizeof(double), UHN_ALIGNMENT)
+                           : NULL;
     }
+    node->below = NULL;
     node->level = level;
     node->index = index;
     const double nothing = shape->separation.family == UHN_FAMILY_exp ? -INFINITY : 0;
@@ -220,7 +226,7 @@ uhn_status uhn_candidates_finish(const uhn_shape *shape, uhn_candidates *list, u
  * level of cache together; ranges of rows are cut, at powers of two so that each is one node, until
  * there are enough tasks to keep the threads equally busy. */
 static void plan(uhn_pass *pass, int n_threads) {
-    enum { CACHE = 320 << 10, MOST = 192, TASKS_A_THREAD = 16 };
+    enum { CACHE = 320 << 10, MOST = 192, TASKS_A_THREAD = 8 };
     const uhn_shape *shape = &pass->shape;
     const size_t V = shape->kernels->vector, panel = V * shape->kernels->panel_vectors;
     size_t n_queries = 1, n_blocks = 1;
@@ -284,6 +290,7 @@ typedef struct scratch {
     char *tail;                  /* for project() */
     char *top, *reference, *sum; /* per lane */
     char *custom;                /* for callers' functions */
+    uhn_node *spare;             /* nodes to use again */
 } scratch;
 
 typedef struct piece {
@@ -787,6 +794,16 @@ static uhn_status walk_range(walk *w, uhn_problem *problem, size_t first, size_t
     return UHN_OK;
 }
 
+/* Moves nodes to where the next task of this thread finds them. */
+static void keep_spare(scratch *s, uhn_node **nodes) {
+    while (*nodes) {
+        uhn_node *node = *nodes;
+        *nodes = node->below;
+        node->below = s->spare;
+        s->spare = node;
+    }
+}
+
 static uhn_status walk_task(void *context, size_t task, int worker, uhn_loop *loop) {
     walk *w = context;
     uhn_pass *pass = w->pass;
@@ -820,7 +837,10 @@ static uhn_status walk_task(void *context, size_t task, int worker, uhn_loop *lo
             if (!lists) return walk_fail(w, UHN_NO_MEMORY);
             for (size_t i = 0; i < n; i++) uhn_candidates_init(&lists[i]);
         }
+        if (forest) *forest = (uhn_forest){.spare = s->spare, .capacity = pass->block_queries};
+        if (forest) s->spare = NULL;
         status = walk_range(w, problem, first, n, start, stop, worker, loop, s, forest, lists);
+        if (forest) keep_spare(s, &forest->spare);
         if (status != UHN_OK && status != UHN_STOPPED) walk_fail(w, status);
     }
     if (lists) {
@@ -853,10 +873,10 @@ static uhn_status walk_task(void *context, size_t task, int worker, uhn_loop *lo
             reversed = node->below;
             uhn_forest_push(&pass->shape, n, &joined, node);
         }
-        uhn_forest_free(&parts[i]);
     }
     status = pass->conclude(pass, problem, first, n, &joined);
-    uhn_forest_free(&joined);
+    keep_spare(s, &joined.last);
+    keep_spare(s, &joined.spare);
     return status;
 }
 
@@ -879,7 +899,10 @@ static uhn_status run_walk(walk *w) {
             atomic_init(&w->pending[i], pass->n_ranges);
         status = uhn_parallel_for(n_tasks, n_threads, pass->run, walk_task, w);
     }
-    for (int i = 0; w->scratches && i < n_threads; i++) free(w->scratches[i].memory);
+    for (int i = 0; w->scratches && i < n_threads; i++) {
+        free(w->scratches[i].memory);
+        uhn_forest_free(&(uhn_forest){.spare = w->scratches[i].spare});
+    }
     for (size_t i = 0; w->forests && i < n_tasks; i++) uhn_forest_free(&w->forests[i]);
     free(w->scratches);
     free(w->forests);

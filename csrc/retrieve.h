@@ -28,9 +28,11 @@ typedef struct uhn_node {
     char *values; /* n_queries x value_stride elements, NULL if nothing is projected */
 } uhn_node;
 
-/* Nodes side by side, the last one first; `spare` are nodes whose memory can serve again. */
+/* Nodes side by side, the last one first; `spare` are nodes whose memory can serve again, each with
+ * room for `capacity` queries (0: for as many as the first call asks). */
 typedef struct uhn_forest {
     uhn_node *last, *spare;
+    size_t capacity;
 } uhn_forest;
 
 /* One similarity, one separation, sizes: what every task of a pass shares. */

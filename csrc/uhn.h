@@ -28,8 +28,8 @@
  * Partials are immutable. Nothing else is shared.
  *
  * Errors. A call returns UHN_OK or a negative status and then has changed nothing but, perhaps, its
- * output buffers; where the last
- * parameter is a `uhn_error *` (may be NULL) it also receives a sentence that names the argument.
+ * output buffers; where the last parameter is a `uhn_error *` (may be NULL) it also receives a
+ * sentence that names the argument.
  */
 #ifndef UHN_H
 #define UHN_H
@@ -244,9 +244,10 @@ const char *uhn_cpu_available(void);
 /* --------------------------------------------------------------------------------- retrieval -- */
 
 /* z = P . sep(sim(M, q)) for every query: out is (n_queries x n_values). `answered` (n_queries
- * bytes, may be NULL) is 0 where no pattern had any weight and the row of out is zeros (threshold
- * alone), else 1. Scratch is bounded by the block sizes, not by n_patterns, except for sparsemax
- * and entmax, which keep the scores that may still matter. */
+ * bytes, may be NULL) is 0 where no pattern had any weight and the row of out is zeros (where weights
+ * are sums; a simplex with nothing to answer is UHN_EMPTY), else 1. Scratch is bounded by the block
+ * sizes, not by n_patterns, except for sparsemax and entmax, which keep the scores that may still
+ * matter. */
 uhn_status uhn_retrieve(const uhn_memory *memory, const uhn_equation *equation,
                         const void *queries, size_t n_queries, const uhn_run *run, void *out,
                         uint8_t *answered, uhn_error *error);
@@ -261,7 +262,7 @@ typedef enum uhn_stop_reason {
 /* Iterates q := retrieve(q), each query on its own, until it rests or n_steps are done (>= 0). With
  * tol < 0 nothing stops early: exactly n_steps. states (n_queries x n_features), and, where not
  * NULL, per query: steps done, why it stopped (uhn_stop_reason), largest change of a component in
- * the last step (as double). n_values must equal n_features when n_steps > 1. */
+ * the last step (as double). n_values must equal n_features unless n_steps is 0. */
 uhn_status uhn_recall(const uhn_memory *memory, const uhn_equation *equation,
                       const void *queries, size_t n_queries, size_t n_steps, double tol,
                       const uhn_run *run, void *states, int64_t *steps, uint8_t *reasons,

@@ -126,10 +126,10 @@ static void test_equation(void) {
     /* The caller's own rows without a function. */
     e = uhn_equation_default();
     e.similarity = UHN_SIM_custom;
-    REFUSED(uhn_equation_check(&e, error), UHN_BAD_NAME, "similarity");
+    REFUSED(uhn_equation_check(&e, error), UHN_BAD_PARAMETER, "similarity");
     e = uhn_equation_default();
     e.separation = UHN_SEP_custom;
-    REFUSED(uhn_equation_check(&e, error), UHN_BAD_NAME, "separation");
+    REFUSED(uhn_equation_check(&e, error), UHN_BAD_PARAMETER, "separation");
 #undef WRONG
 }
 
