@@ -26,6 +26,9 @@ uhn_status uhn_recall(const uhn_memory *memory, const uhn_equation *equation,
         status =
             uhn_check_rows(memory->dtype, queries, n_queries, nf, equation, "queries", error);
     if (status != UHN_OK) return status;
+    /* All steps see the rows as they are now. */
+    uhn_memory *rows;
+    if (uhn_memory_copy(memory, &rows) != UHN_OK) return uhn_no_memory(error);
     /* Now, next and before: three states of every query that still moves. */
     char *buffer = uhn_alloc(n_queries, 3, row ? row : 1);
     size_t *movers = uhn_alloc(n_queries, 1, sizeof *movers); /* their places in the batch */
@@ -34,6 +37,7 @@ uhn_status uhn_recall(const uhn_memory *memory, const uhn_equation *equation,
         free(buffer);
         free(movers);
         free(answered);
+        uhn_memory_free(rows);
         return uhn_no_memory(error);
     }
     char *now = buffer, *next = now + n_queries * row, *before = next + n_queries * row;
@@ -48,7 +52,7 @@ uhn_status uhn_recall(const uhn_memory *memory, const uhn_equation *equation,
     /* Callers may hand in the same buffer for queries and states. */
     memmove(states, now, n_queries * row);
     for (size_t step = 1; step <= n_steps && n > 0; step++) {
-        status = uhn_retrieve(memory, equation, now, n, run, next, answered, error);
+        status = uhn_retrieve(rows, equation, now, n, run, next, answered, error);
         if (status != UHN_OK) break;
         size_t kept = 0;
         for (size_t i = 0; i < n; i++) {
@@ -78,5 +82,6 @@ uhn_status uhn_recall(const uhn_memory *memory, const uhn_equation *equation,
     free(buffer);
     free(movers);
     free(answered);
+    uhn_memory_free(rows);
     return status;
 }

@@ -581,9 +581,12 @@ static void F(project)(const void *W_, size_t lanes, size_t n_lanes, const void 
     T *out = out_, *tail = tail_;
     size_t c = 0;
 #define SLICES(pv)                                                                             \
-    for (; c + (pv)*V <= n_columns; c += (pv)*V) F(project_slice_##pv)                         \
-    (W, lanes, n_lanes, values + c, stride, n_rows, out + c, out_stride,                       \
-     ahead ? ahead + c * n_rows : NULL);
+    while (c + (pv)*V <= n_columns) {                                                          \
+        F(project_slice_##pv)                                                                  \
+        (W, lanes, n_lanes, values + c, stride, n_rows, out + c, out_stride,                   \
+         ahead ? ahead + c * n_rows : NULL);                                                   \
+        c += (pv)*V;                                                                           \
+    }
 #if PV == 4
     SLICES(4)
 #endif

@@ -423,8 +423,18 @@ static double element(uhn_dtype dtype, const void *row, size_t i) {
     return dtype == UHN_FLOAT32 ? (double)((const float *)row)[i] : ((const double *)row)[i];
 }
 
-uhn_status uhn_check_rows(uhn_dtype dtype, const void *rows, size_t n_rows, size_t n_columns,
-                          const uhn_equation *equation, const char *what, uhn_error *error) {
+static uhn_status zero_sum(const char *what, size_t row, const uhn_row_info *info,
+                           uhn_error *error) {
+    return uhn_fail(
+        error, UHN_BAD_DATA,
+        "%s[%zu] sums to 0, and similarity '%s' compares rows divided by their sums; remove "
+        "the row or pass eps > 0",
+        what, row, info->name);
+}
+
+static uhn_status check_rows(uhn_dtype dtype, const void *rows, size_t n_rows, size_t n_columns,
+                             const uhn_equation *equation, const char *what, size_t first,
+                             uhn_error *error) {
     const uhn_kernels *kernels = uhn_kernels_for(dtype);
     const size_t stride = n_columns * uhn_dtype_size(dtype);
     const uhn_row_info *info = equation ? uhn_similarity_info(equation->similarity) : NULL;
@@ -439,18 +449,51 @@ uhn_status uhn_check_rows(uhn_dtype dtype, const void *rows, size_t n_rows, size
             if (isfinite(x))
                 return uhn_fail(
                     error, UHN_BAD_DATA,
-                    "%s[%zu, %zu] is %g; similarity '%s' is defined for values >= 0", what, r,
-                    j, x, info->name);
+                    "%s[%zu, %zu] is %g; similarity '%s' is defined for values >= 0", what,
+                    first + r, j, x, info->name);
             return uhn_fail(error, UHN_BAD_DATA,
                             "%s[%zu, %zu] is %s; replace or remove values that are not finite",
-                            what, r, j, isnan(x) ? "NaN" : "infinite");
+                            what, first + r, j, isnan(x) ? "NaN" : "infinite");
         }
         if (sums && kernels->row_sum(row, n_columns) == 0)
             return uhn_fail(
                 error, UHN_BAD_DATA,
                 "%s[%zu] sums to 0, and similarity '%s' compares rows divided by their "
                 "sums; remove the row or pass eps > 0",
-                what, r, info->name);
+                what, first + r, info->name);
     }
     return UHN_OK;
+}
+
+uhn_status uhn_check_rows(uhn_dtype dtype, const void *rows, size_t n_rows, size_t n_columns,
+                          const uhn_equation *equation, const char *what, uhn_error *error) {
+    return check_rows(dtype, rows, n_rows, n_columns, equation, what, 0, error);
+}
+
+uhn_status uhn_list_check(uhn_list *list, const uhn_memory *memory,
+                          const uhn_equation *equation, uhn_error *error) {
+    const size_t row = memory->n_features * uhn_dtype_size(memory->dtype);
+    uhn_equation domain = *equation;
+    domain.eps = 1; /* sums are looked at below, without adding them up again */
+    const uhn_row_info *info = uhn_similarity_info(equation->similarity);
+    uhn_status status = UHN_OK;
+    for (size_t i = 0; i < list->n_spans && status == UHN_OK; i++) {
+        const uhn_span *span = &list->spans[i];
+        uhn_chunk *chunk = span->chunk;
+        pthread_mutex_lock(&chunk->lock);
+        const size_t known = UHN_MIN(chunk->n_non_negative, span->n_rows);
+        status =
+            check_rows(memory->dtype, chunk->patterns + known * row, span->n_rows - known,
+                       memory->n_features, &domain, "patterns", span->first + known, error);
+        if (status == UHN_OK)
+            chunk->n_non_negative = UHN_MAX(chunk->n_non_negative, span->n_rows);
+        pthread_mutex_unlock(&chunk->lock);
+        const char *sums = chunk->scales[UHN_STATISTIC_sum];
+        for (size_t r = 0; status == UHN_OK && info->is_distance && equation->eps == 0; r++) {
+            if (r == span->n_rows) break;
+            if (element(memory->dtype, sums, r) == 0)
+                status = zero_sum("patterns", span->first + r, info, error);
+        }
+    }
+    return status;
 }

@@ -28,6 +28,7 @@ typedef struct uhn_chunk {
     pthread_mutex_t lock;
     char *scales[UHN_N_STATISTICS]; /* row statistics, made when first asked for */
     size_t n_scales[UHN_N_STATISTICS];
+    size_t n_non_negative; /* rows known to hold nothing below 0 */
 } uhn_chunk;
 
 typedef struct uhn_span {
@@ -62,6 +63,11 @@ uhn_list *uhn_list_borrow(const void *patterns, const void *values, size_t n_row
 /* Makes the statistic of every row of the list. */
 uhn_status uhn_list_scales(uhn_list *list, uhn_statistic statistic, uhn_dtype dtype,
                            size_t n_features);
+
+/* UHN_OK if every row is inside the domain of a similarity of distributions, whose sums are made: each
+ * row is looked at once in its life. */
+uhn_status uhn_list_check(uhn_list *list, const uhn_memory *memory,
+                          const uhn_equation *equation, uhn_error *error);
 
 /* The span that holds a row. */
 const uhn_span *uhn_list_span(const uhn_list *list, size_t row);

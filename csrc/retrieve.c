@@ -258,12 +258,12 @@ static void plan(uhn_pass *pass, int n_threads) {
 
 static int threads_of(const uhn_pass *pass) {
     const uhn_equation *e = pass->shape.equation;
-    size_t work = 0;
+    double work = 0;
     for (size_t i = 0; i < pass->n_problems; i++)
-        work +=
-            pass->problems[i].n_queries * (pass->problems[i].stop - pass->problems[i].start);
+        work += (double)pass->problems[i].n_queries *
+                (double)(pass->problems[i].stop - pass->problems[i].start);
     /* Starting a thread costs as much as some ten million multiplications. */
-    if (work * (pass->shape.n_features + pass->shape.n_values) < 10000000) return 1;
+    if (work * (double)(pass->shape.n_features + pass->shape.n_values) < 1e7) return 1;
     if (e->similarity == UHN_SIM_custom || e->separation == UHN_SEP_custom) return 1;
     return uhn_run_threads(pass->run);
 }
@@ -950,17 +950,12 @@ uhn_status uhn_pass_check(const uhn_memory *memory, uhn_list *list,
     status = uhn_check_rows(memory->dtype, queries, n_queries, memory->n_features, equation,
                             "queries", error);
     if (status != UHN_OK || !similarity) return status;
-    if (similarity->non_negative)
-        for (size_t i = 0; i < list->n_spans && status == UHN_OK; i++)
-            status = uhn_check_rows(memory->dtype, list->spans[i].chunk->patterns,
-                                    list->spans[i].n_rows, memory->n_features, equation,
-                                    "patterns", error);
-    if (status != UHN_OK) return status;
     const uhn_statistic statistic = uhn_similarity_plan_of(equation).statistic;
     if (statistic != UHN_STATISTIC_none) {
         status = uhn_list_scales(list, statistic, memory->dtype, memory->n_features);
         if (status != UHN_OK) return uhn_no_memory(error);
     }
+    if (similarity->non_negative) return uhn_list_check(list, memory, equation, error);
     return UHN_OK;
 }
 
