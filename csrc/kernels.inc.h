@@ -1,33 +1,51 @@
 /*
  * kernels.inc.h - the bodies of every kernel, in plain C over a vector type (layer 1).
  *
- * Included by kernels_<path>.c once per dtype, after it has defined
+ * Included by kernels_<path>.c once per dtype, after it has defined, for the path,
  *
- *     T, I        the element type and the signed integer of its size
- *     V           elements of a vector: 2, 4, 8 or 16
  *     PIECES      16-byte pieces of a vector: 1, 2 or 4
- *     QUAD        a vector of four pieces, where PIECES is 4
+ *     MR, NV      rows and vectors of the score kernel's block of registers
+ *     MX          rows for the kernels that need more registers a row
+ *     PR, PV      queries and vectors of the projection's block of registers: PR at least 4, PV 2 or 4
+ *
+ * and for the dtype,
+ *
+ *     IS_FLOAT    1 for float, 0 for double
  *     F(name)     the name of a function of this path and dtype
  *     SET1(x)     a vector of copies
  *     FMA(a,b,c)  a * b + c, rounded once
  *     MINUS(a,b)  a - b, by whichever unit is idle beside additions
  *     MAXV(a,b)   the larger, b where either is NaN
  *     ROUND(a)    to the nearest integer, ties to even
- *     MANTISSA    bits of the stored fraction (23 or 52)
- *     BIAS        bias of the exponent (127 or 1023)
- *     IS_FLOAT    1 for float, 0 for double: which polynomials of elementary.h
- *     MR, NV      rows and vectors of the score kernel's block of registers
- *     MX          rows for the kernels that need more registers a row
- *     PR, PV      queries and vectors of the projection's block of registers: PR = 4 or more, PV = 2 or 4
- *     SQRT(x)     the square root of a scalar
- *     EXPONENT(x), FRACTION(x)  e and m of x = 2^e m with 1 <= m < 2, of normal floats (float alone)
- *     LOOK_UP(table, i)         a table of 32 floats at the low five bits of each lane (float alone)
+ *     QUAD(a,b,c,d)      a vector of four pieces, where PIECES is 4
+ *     LOOK_UP(table, i)  a table of 32 floats at the low five bits of each lane (float alone)
+ *     EXPONENT(x), FRACTION(x)  e and m of x = 2^e m with 1 <= m < 2, if the path has better than
+ *                 integer arithmetic (float alone)
  *
- * It leaves F(table), for kernels_<path>.c to publish, and takes its own macros back.
+ * It leaves F(table), for kernels_<path>.c to publish, and takes the macros of the dtype back.
  *
  * Only the sizes differ between paths, and no size changes a result: lanes hold different queries (or
  * patterns, or columns), never parts of one sum.
  */
+
+#if IS_FLOAT
+#define T float
+#define I int32_t
+#define MANTISSA 23 /* bits of the stored fraction, */
+#define BIAS 127    /* and the bias of the exponent */
+#define SQRT(x) __builtin_sqrtf(x)
+#else
+#define T double
+#define I int64_t
+#define MANTISSA 52
+#define BIAS 1023
+#define SQRT(x) __builtin_sqrt(x)
+#endif
+#define V (16 * PIECES / (IS_FLOAT ? 4 : 8)) /* elements of a vector */
+#ifndef EXPONENT
+#define EXPONENT(x) __builtin_convertvector(((ivec)(x) >> 23) - 127, vec)
+#define FRACTION(x) ((vec)(((ivec)(x)&0x7fffff) | 0x3f800000))
+#endif
 
 typedef T F(vec) __attribute__((vector_size(V * sizeof(T)), may_alias));
 typedef I F(ivec) __attribute__((vector_size(V * sizeof(T)), may_alias));
@@ -789,3 +807,20 @@ static const uhn_kernels F(table) = {
 #undef GROUPS
 #undef PROJECT_SLICE
 #undef EIGHT_SUMS
+#undef T
+#undef I
+#undef MANTISSA
+#undef BIAS
+#undef SQRT
+#undef V
+#undef IS_FLOAT
+#undef F
+#undef SET1
+#undef FMA
+#undef MINUS
+#undef MAXV
+#undef ROUND
+#undef QUAD
+#undef LOOK_UP
+#undef EXPONENT
+#undef FRACTION

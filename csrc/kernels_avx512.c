@@ -29,71 +29,28 @@
 #define PR 6
 #define PV 4
 
-#define T float
-#define I int32_t
-#define V 16
 #define IS_FLOAT 1
 #define QUAD QUAD_F32
-#define MANTISSA 23
-#define BIAS 127
 #define F(name) name##_f32
 #define SET1(x) _mm512_set1_ps(x)
 #define FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
 #define MINUS(a, b) _mm512_fmsub_ps(a, SET1(1), b)
 #define MAXV(a, b) _mm512_max_ps(a, b)
 #define ROUND(a) _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
-#define SQRT(x) __builtin_sqrtf(x)
 #define EXPONENT(x) _mm512_getexp_ps(x)
 #define FRACTION(x) _mm512_getmant_ps(x, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_src)
 #define LOOK_UP(table, i)                                                                      \
     _mm512_permutex2var_ps(_mm512_loadu_ps(table), (__m512i)(i), _mm512_loadu_ps((table) + 16))
 #include "kernels.inc.h"
-#undef EXPONENT
-#undef FRACTION
-#undef LOOK_UP
-#undef T
-#undef I
-#undef V
-#undef IS_FLOAT
-#undef QUAD
-#undef MANTISSA
-#undef BIAS
-#undef F
-#undef SET1
-#undef FMA
-#undef MINUS
-#undef MAXV
-#undef ROUND
-#undef SQRT
 
-#define T double
-#define I int64_t
-#define V 8
 #define IS_FLOAT 0
 #define QUAD QUAD_F64
-#define MANTISSA 52
-#define BIAS 1023
 #define F(name) name##_f64
 #define SET1(x) _mm512_set1_pd(x)
 #define FMA(a, b, c) _mm512_fmadd_pd(a, b, c)
 #define MINUS(a, b) _mm512_fmsub_pd(a, SET1(1), b)
 #define MAXV(a, b) _mm512_max_pd(a, b)
 #define ROUND(a) _mm512_roundscale_pd(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
-#define SQRT(x) __builtin_sqrt(x)
 #include "kernels.inc.h"
-#undef T
-#undef I
-#undef V
-#undef IS_FLOAT
-#undef QUAD
-#undef MANTISSA
-#undef BIAS
-#undef F
-#undef SET1
-#undef FMA
-#undef MINUS
-#undef MAXV
-#undef ROUND
-#undef SQRT
 
 const uhn_kernels *const uhn_kernels_avx512[2] = {&table_f32, &table_f64};

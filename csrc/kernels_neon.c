@@ -15,68 +15,25 @@
 #define PR 6
 #define PV 2
 
-#define T float
-#define I int32_t
-#define V 4
 #define IS_FLOAT 1
-#define MANTISSA 23
-#define BIAS 127
 #define F(name) name##_f32
 #define SET1(x) vdupq_n_f32(x)
 #define FMA(a, b, c) vfmaq_f32(c, a, b)
 #define MINUS(a, b) (a - b)
 #define MAXV(a, b) vbslq_f32(vcgtq_f32(a, b), a, b)
 #define ROUND(a) vrndnq_f32(a)
-#define SQRT(x) __builtin_sqrtf(x)
-#define EXPONENT(x) __builtin_convertvector(((ivec)(x) >> 23) - 127, vec)
-#define FRACTION(x) ((vec)(((ivec)(x)&0x7fffff) | 0x3f800000))
 #define LOOK_UP(table, i)                                                                      \
     ((vec){(table)[(i)[0] & 31], (table)[(i)[1] & 31], (table)[(i)[2] & 31],                   \
            (table)[(i)[3] & 31]})
 #include "kernels.inc.h"
-#undef EXPONENT
-#undef FRACTION
-#undef LOOK_UP
-#undef T
-#undef I
-#undef V
-#undef IS_FLOAT
-#undef MANTISSA
-#undef BIAS
-#undef F
-#undef SET1
-#undef FMA
-#undef MINUS
-#undef MAXV
-#undef ROUND
-#undef SQRT
 
-#define T double
-#define I int64_t
-#define V 2
 #define IS_FLOAT 0
-#define MANTISSA 52
-#define BIAS 1023
 #define F(name) name##_f64
 #define SET1(x) vdupq_n_f64(x)
 #define FMA(a, b, c) vfmaq_f64(c, a, b)
 #define MINUS(a, b) (a - b)
 #define MAXV(a, b) vbslq_f64(vcgtq_f64(a, b), a, b)
 #define ROUND(a) vrndnq_f64(a)
-#define SQRT(x) __builtin_sqrt(x)
 #include "kernels.inc.h"
-#undef T
-#undef I
-#undef V
-#undef IS_FLOAT
-#undef MANTISSA
-#undef BIAS
-#undef F
-#undef SET1
-#undef FMA
-#undef MINUS
-#undef MAXV
-#undef ROUND
-#undef SQRT
 
 const uhn_kernels *const uhn_kernels_neon[2] = {&table_f32, &table_f64};
