@@ -4,7 +4,7 @@
  * Each query stops for itself: those still moving are gathered into a smaller batch, which by the
  * same-bits law changes nothing for any of them.
  */
-#include "retrieve.h"
+#include "memory.h"
 
 uhn_status uhn_recall(const uhn_memory *memory, const uhn_equation *equation,
                       const void *queries, size_t n_queries, size_t n_steps, double tol,

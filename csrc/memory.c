@@ -419,10 +419,6 @@ const void *uhn_memory_view(const uhn_memory *memory, size_t start, size_t n_row
     return view;
 }
 
-static double element(uhn_dtype dtype, const void *row, size_t i) {
-    return dtype == UHN_FLOAT32 ? (double)((const float *)row)[i] : ((const double *)row)[i];
-}
-
 static uhn_status zero_sum(const char *what, size_t row, const uhn_row_info *info,
                            uhn_error *error) {
     return uhn_fail(
@@ -445,7 +441,7 @@ static uhn_status check_rows(uhn_dtype dtype, const void *rows, size_t n_rows, s
         const char *row = (const char *)rows + r * stride;
         const size_t j = kernels->find_bad(row, n_columns, negative);
         if (j < n_columns) {
-            const double x = element(dtype, row, j);
+            const double x = uhn_get(dtype, row, j);
             if (isfinite(x))
                 return uhn_fail(
                     error, UHN_BAD_DATA,
@@ -491,7 +487,7 @@ uhn_status uhn_list_check(uhn_list *list, const uhn_memory *memory,
         const char *sums = chunk->scales[UHN_STATISTIC_sum];
         for (size_t r = 0; status == UHN_OK && info->is_distance && equation->eps == 0; r++) {
             if (r == span->n_rows) break;
-            if (element(memory->dtype, sums, r) == 0)
+            if (uhn_get(memory->dtype, sums, r) == 0)
                 status = zero_sum("patterns", span->first + r, info, error);
         }
     }

@@ -2,14 +2,14 @@
  * partial.c - what queries have retrieved from some of the rows, as an object to keep, send and merge
  * (layer 4).
  *
- * Sums. Whole blocks are nodes of the tree of retrieve.c. A block of which only some rows are here
+ * Sums. Whole blocks are nodes of the tree of tree.h. A block of which only some rows are here
  * cannot be summed yet, since its sum is one chain from its first row to its last; so it is kept as
  * a fragment, the scores of its rows and their values, until the rest comes or the partial is
  * finished. That is what makes any cut, and any order of merging, give the same bits.
  *
  * Candidates. The lists of all queries, and the values of the rows that they name.
  */
-#include "retrieve.h"
+#include "pass.h"
 
 typedef struct fragment {
     size_t first, n_rows; /* global rows, all of one block */

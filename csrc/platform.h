@@ -52,6 +52,16 @@ UHN_INLINE size_t uhn_dtype_size(uhn_dtype dtype) {
     return dtype == UHN_FLOAT32 ? sizeof(float) : sizeof(double);
 }
 
+/* Elements as double, whatever the dtype, for loops too short to deserve a kernel. */
+UHN_INLINE double uhn_get(uhn_dtype dtype, const void *p, size_t i) {
+    return dtype == UHN_FLOAT32 ? (double)((const float *)p)[i] : ((const double *)p)[i];
+}
+
+UHN_INLINE void uhn_put(uhn_dtype dtype, void *p, size_t i, double x) {
+    if (dtype == UHN_FLOAT32) ((float *)p)[i] = (float)x;
+    else ((double *)p)[i] = x;
+}
+
 /* Records a status and its sentence in `error` (may be NULL), and returns the status. */
 UHN_PRINTF(3, 4)
 static UHN_UNUSED uhn_status uhn_fail(uhn_error *error, uhn_status status, const char *format,

@@ -21,7 +21,7 @@
  * says, and everything a call reads or writes has that one type.
  *
  * Same bits. The answer to a query has the same bits whatever else is in the call, for any number
- * of threads, for any history of stores, and on any CPU path. `retrieve.c` says how.
+ * of threads, for any history of stores, and on any CPU path. `pass.c` says how.
  *
  * Threads. A memory may be read from any number of threads while one thread stores: a reader sees
  * the rows as they were when its call began. Two stores into one memory are put in order by a lock.

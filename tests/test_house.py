@@ -31,8 +31,10 @@ LAYERS = {
     "separation": 2,
     "equation": 2,
     "memory": 3,
-    "retrieve": 3,
-    "partial": 3,
+    "tree": 3,
+    "pass": 3,
+    "retrieve": 4,
+    "partial": 4,
     "dynamics": 4,
 }
 TOP_LEVEL = {"uhn", "csrc", "tests", "notebooks", "benchmarks", ".ci", "pyproject.toml"}

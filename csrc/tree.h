@@ -1,18 +1,17 @@
 /*
- * retrieve.h - the pass over the patterns that everything above reads (layer 3).
+ * tree.h - what queries have retrieved from blocks of rows, and how it merges (layer 3).
  *
- * May include: memory.h, similarity.h, separation.h, threads.h.
+ * May include: memory.h, separation.h.
  *
- * A pass takes blocks of queries over ranges of rows. What it leaves per block of queries is either a
- * forest of nodes (separations that keep sums), lists of candidates (those that keep the best), or a
- * matrix (scores, weights).
+ * Blocks of UHN_BLOCK rows are the leaves of a perfect binary tree over the block number. A forest
+ * holds the nodes that can be told so far, side by side; siblings merge as they meet, and what is left
+ * at the end is folded from the smallest.
  */
-#ifndef UHN_RETRIEVE_H
-#define UHN_RETRIEVE_H
+#ifndef UHN_TREE_H
+#define UHN_TREE_H
 
 #include "memory.h"
 #include "separation.h"
-#include "threads.h"
 
 /* Rows of a block: the leaves of the tree of merges, counted from global row 0. Part of the definition
  * of the result. */
@@ -79,53 +78,8 @@ uhn_status uhn_candidates_finish(const uhn_shape *shape, uhn_candidates *list, u
                                  const void *context, size_t query, bool empty_is_zero,
                                  void *out, uint8_t *answered, uhn_error *error);
 
-/* Where the scores of a pass come from: rows of a list against queries, or a matrix of scores as it
- * is (`given`, n_queries x list->n_rows). */
-typedef struct uhn_problem {
-    uhn_list *list;
-    size_t first_row;   /* global number of the list's row 0 */
-    size_t start, stop; /* rows of the list that take part */
-    const char *queries;
-    size_t n_queries;
-    const char *given;
-    const uint8_t
-        *mask; /* a byte per query and row, 0 where the row has no say; NULL: all have */
-    size_t mask_stride;
-    const double *score_sums; /* per query, what scores are divided by; NULL: nothing */
-    char *out;
-    uint8_t *answered;
-} uhn_problem;
-
-/* What one call does with one or more problems of one shape. */
-typedef struct uhn_pass uhn_pass;
-struct uhn_pass {
-    uhn_shape shape;
-    uhn_problem *problems;
-    size_t n_problems;
-    const uhn_run *run;
-    uhn_error *error;
-    bool empty_is_zero;
-    /* Sums: called on any thread when all rows of a block of queries are in; owns the forest. */
-    uhn_status (*conclude)(uhn_pass *pass, uhn_problem *problem, size_t first_query,
-                           size_t n_queries, uhn_forest *forest);
-    void *context;
-    /* The plan, filled in by uhn_pass_run. */
-    size_t block_queries, n_query_blocks, n_ranges, range_blocks;
-};
-
-/* Runs a pass of a separation that keeps sums; every block of queries ends in `conclude`. */
-uhn_status uhn_pass_sums(uhn_pass *pass);
-
-/* Runs a pass that keeps candidates: lists[problem * n_queries + query], initialised by the caller. */
-uhn_status uhn_pass_candidates(uhn_pass *pass, uhn_candidates *lists);
-
-/* Writes the scores of every problem (n_queries x (stop - start)) to its out. */
-uhn_status uhn_pass_scores(uhn_pass *pass);
-
-/* What every call on a memory does first: parameters and data checked, statistics made ready. Patterns
- * are looked at only where the similarity asks more of them than being finite. */
-uhn_status uhn_pass_check(const uhn_memory *memory, uhn_list *list,
-                          const uhn_equation *equation, const void *queries, size_t n_queries,
-                          uhn_error *error);
+/* The errors of an answer that cannot be given, and of one that does not fit its type. */
+uhn_status uhn_fail_no_answer(size_t query, uhn_error *error);
+uhn_status uhn_fail_overflow(const uhn_shape *shape, size_t query, uhn_error *error);
 
 #endif

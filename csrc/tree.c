@@ -1,0 +1,199 @@
+/*
+ * tree.c - nodes, forests, and the answers they end in.
+ */
+#include "tree.h"
+
+uhn_shape uhn_shape_of(const uhn_equation *equation, uhn_dtype dtype, size_t n_features,
+                       size_t n_values) {
+    uhn_shape shape = {
+        .kernels = uhn_kernels_for(dtype),
+        .dtype = dtype,
+        .size = uhn_dtype_size(dtype),
+        .similarity = uhn_similarity_plan_of(equation),
+        .separation = uhn_separation_plan_of(equation, dtype),
+        .equation = equation,
+        .n_features = n_features,
+        .n_values = n_values,
+        .project = true,
+    };
+    /* Rows of accumulators begin on cache lines. */
+    shape.value_stride = uhn_round_up(n_values, UHN_ALIGNMENT / shape.size);
+    return shape;
+}
+
+/* ------------------------------------------------------------------------------ nodes and forests */
+
+uhn_node *uhn_node_new(const uhn_shape *shape, size_t n_queries, unsigned level, size_t index,
+                       uhn_forest *forest) {
+    uhn_node *node = forest->spare;
+    const size_t n_bytes = shape->project ? n_queries * shape->value_stride * shape->size : 0;
+    if (node) {
+        forest->spare = node->below;
+    } else {
+        const size_t room = UHN_MAX(forest->capacity, n_queries);
+        size_t bytes = 0;
+        if (shape->project && !uhn_mul(room, shape->value_stride, shape->size, &bytes))
+            return NULL;
+        node = malloc(sizeof *node);
+        char *memory =
+            node ? uhn_alloc(uhn_round_up(3 * room * sizeof(double), UHN_ALIGNMENT) + bytes, 1,
+                             1)
+                 : NULL;
+        if (!memory) {
+            free(node);
+            return NULL;
+        }
+        node->top = (double *)memory;
+        node->reference = node->top + room;
+        node->sum = node->reference + room;
+        node->values = shape->project
+                           ? memory + uhn_round_up(3 * room * sizeof(double), UHN_ALIGNMENT)
+                           : NULL;
+    }
+    node->below = NULL;
+    node->level = level;
+    node->index = index;
+    const double nothing = shape->separation.family == UHN_FAMILY_exp ? -INFINITY : 0;
+    for (size_t i = 0; i < n_queries; i++) {
+        node->top[i] = nothing;
+        node->reference[i] = uhn_reference(&shape->separation, nothing);
+        node->sum[i] = 0;
+    }
+    if (node->values) memset(node->values, 0, n_bytes);
+    return node;
+}
+
+static void node_free(uhn_node *node) {
+    if (!node) return;
+    free(node->top);
+    free(node);
+}
+
+void uhn_forest_free(uhn_forest *forest) {
+    for (int i = 0; i < 2; i++) {
+        uhn_node **list = i ? &forest->spare : &forest->last;
+        while (*list) {
+            uhn_node *node = *list;
+            *list = node->below;
+            node_free(node);
+        }
+    }
+}
+
+/* a = a (+) b, where b's rows come after a's. */
+static void node_merge(const uhn_shape *shape, size_t n_queries, uhn_node *a,
+                       const uhn_node *b) {
+    const uhn_separation_plan *plan = &shape->separation;
+    const size_t stride = shape->value_stride * shape->size;
+    for (size_t i = 0; i < n_queries; i++) {
+        const double reference = UHN_MAX(a->reference[i], b->reference[i]);
+        const double fa = uhn_rescale(plan, a->reference[i], reference);
+        const double fb = uhn_rescale(plan, b->reference[i], reference);
+        a->sum[i] = fa * a->sum[i] + fb * b->sum[i];
+        a->top[i] = UHN_MAX(a->top[i], b->top[i]);
+        a->reference[i] = reference;
+        if (a->values)
+            shape->kernels->combine(a->values + i * stride, fa, b->values + i * stride, fb,
+                                    shape->n_values);
+    }
+}
+
+static void forest_merge_last(const uhn_shape *shape, size_t n_queries, uhn_forest *forest) {
+    uhn_node *b = forest->last, *a = b->below;
+    node_merge(shape, n_queries, a, b);
+    forest->last = a;
+    b->below = forest->spare;
+    forest->spare = b;
+}
+
+void uhn_forest_push(const uhn_shape *shape, size_t n_queries, uhn_forest *forest,
+                     uhn_node *node) {
+    node->below = forest->last;
+    forest->last = node;
+    for (;;) {
+        uhn_node *b = forest->last, *a = b->below;
+        if (!a || a->level != b->level || a->index % 2 != 0 || a->index + 1 != b->index) return;
+        forest_merge_last(shape, n_queries, forest);
+        a->level++;
+        a->index /= 2;
+    }
+}
+
+uhn_node *uhn_forest_fold(const uhn_shape *shape, size_t n_queries, uhn_forest *forest) {
+    while (forest->last && forest->last->below) forest_merge_last(shape, n_queries, forest);
+    return forest->last;
+}
+
+/* ------------------------------------------------------------------------------------- finishing */
+
+uhn_status uhn_fail_no_answer(size_t query, uhn_error *error) {
+    return uhn_fail(
+        error, UHN_EMPTY,
+        "no pattern can answer query %zu: every score is -infinity; with kl and its kin "
+        "pass eps > 0, which keeps them finite",
+        query);
+}
+
+uhn_status uhn_fail_overflow(const uhn_shape *shape, size_t query, uhn_error *error) {
+    const uhn_row_info *info = uhn_separation_info(shape->separation.row);
+    return uhn_fail(
+        error, UHN_OVERFLOW,
+        "the answer to query %zu is not finite in %s: scores or weights overflow, or a "
+        "distance of 0 was inverted; %suse float64, or eps > 0 with transform='inverse'",
+        query, shape->dtype == UHN_FLOAT32 ? "float32" : "float64",
+        info && info->has_normalize ? "use normalize='sum', " : "");
+}
+
+uhn_status uhn_node_finish(const uhn_shape *shape, const uhn_node *node, size_t n_queries,
+                           size_t first_query, bool empty_is_zero, void *out, uint8_t *answered,
+                           uhn_error *error) {
+    const size_t row = shape->n_values * shape->size,
+                 stride = shape->value_stride * shape->size;
+    const bool simplex = shape->separation.row == UHN_SEP_softmax;
+    for (size_t i = 0; i < n_queries; i++) {
+        char *to = (char *)out + (first_query + i) * row;
+        const bool found = node && node->sum[i] != 0;
+        if (answered) answered[first_query + i] = found;
+        if (!found) {
+            if (simplex && !empty_is_zero) return uhn_fail_no_answer(first_query + i, error);
+            memset(to, 0, row);
+            continue;
+        }
+        double factor, divisor;
+        uhn_conclusion(&shape->separation, node->reference[i], node->sum[i], &factor, &divisor);
+        if (!shape->kernels->conclude(node->values + i * stride, factor, divisor,
+                                      shape->n_values, to))
+            return uhn_fail_overflow(shape, first_query + i, error);
+    }
+    return UHN_OK;
+}
+
+uhn_status uhn_candidates_finish(const uhn_shape *shape, uhn_candidates *list, uhn_row_fn row,
+                                 const void *context, size_t query, bool empty_is_zero,
+                                 void *out, uint8_t *answered, uhn_error *error) {
+    const size_t bytes = shape->n_values * shape->size;
+    char *to = (char *)out + query * bytes;
+    uhn_candidates_sort(&shape->separation, list);
+    double *weights = uhn_alloc(list->n + shape->n_values, 1, sizeof *weights);
+    if (!weights) return uhn_no_memory(error);
+    double *sums = weights + list->n;
+    const bool found = uhn_candidates_weights(&shape->separation, list, weights);
+    if (answered) answered[query] = found;
+    uhn_status status = UHN_OK;
+    if (!found) {
+        memset(to, 0, bytes);
+        if (!empty_is_zero) status = uhn_fail_no_answer(query, error);
+    } else if (weights[0] == 1) {
+        memcpy(to, row(context, list->items[0].index), bytes);
+    } else {
+        memset(sums, 0, shape->n_values * sizeof *sums);
+        for (size_t i = 0; i < list->n; i++)
+            if (weights[i] != 0)
+                shape->kernels->gather(sums, weights[i], row(context, list->items[i].index),
+                                       shape->n_values);
+        if (!shape->kernels->narrow(sums, shape->n_values, to))
+            status = uhn_fail_overflow(shape, query, error);
+    }
+    free(weights);
+    return status;
+}
