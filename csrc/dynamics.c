@@ -23,8 +23,8 @@ uhn_status uhn_recall(const uhn_memory *memory, const uhn_equation *equation,
     if (isnan(tol)) return uhn_fail(error, UHN_BAD_PARAMETER, "tol must be a number, got NaN");
     uhn_status status = uhn_equation_check(equation, error);
     if (status == UHN_OK)
-        status =
-            uhn_check_rows(memory->dtype, queries, n_queries, nf, equation, "queries", error);
+        status = uhn_check_rows(memory->dtype, queries, n_queries, nf, equation, "queries", run,
+                                error);
     if (status != UHN_OK) return status;
     /* All steps see the rows as they are now. */
     uhn_memory *rows;

@@ -5,7 +5,8 @@
 
 enum {
     BORROW_BYTES = 1 << 16, /* later rows smaller than this are gathered rather than borrowed */
-    MAX_GROWTH = 1 << 26    /* bytes of spare room at most */
+    MAX_GROWTH = 1 << 26,   /* bytes of spare room at most */
+    POLL_ROWS = 256         /* rows looked at between two questions whether to stop */
 };
 
 /* -------------------------------------------------------------------------------------- chunks -- */
@@ -36,7 +37,7 @@ static void chunk_release(uhn_chunk *chunk) {
 }
 
 static uhn_status chunk_scales(uhn_chunk *chunk, size_t n_rows, uhn_statistic statistic,
-                               uhn_dtype dtype, size_t n_features) {
+                               uhn_dtype dtype, size_t n_features, const uhn_run *run) {
     const uhn_kernels *kernels = uhn_kernels_for(dtype);
     const size_t size = uhn_dtype_size(dtype);
     uhn_status status = UHN_OK;
@@ -46,6 +47,10 @@ static uhn_status chunk_scales(uhn_chunk *chunk, size_t n_rows, uhn_statistic st
         if (!chunk->scales[statistic]) status = UHN_NO_MEMORY;
     }
     for (size_t r = chunk->n_scales[statistic]; status == UHN_OK && r < n_rows; r++) {
+        if (r % POLL_ROWS == POLL_ROWS - 1 && uhn_run_stopped(run)) {
+            status = UHN_STOPPED;
+            break;
+        }
         const double scale = uhn_row_scale(kernels, dtype, statistic,
                                            chunk->patterns + r * n_features * size, n_features);
         if (dtype == UHN_FLOAT32) ((float *)chunk->scales[statistic])[r] = (float)scale;
@@ -115,11 +120,11 @@ uhn_list *uhn_list_borrow(const void *patterns, const void *values, size_t n_row
 }
 
 uhn_status uhn_list_scales(uhn_list *list, uhn_statistic statistic, uhn_dtype dtype,
-                           size_t n_features) {
+                           size_t n_features, const uhn_run *run) {
     for (size_t i = 0; i < list->n_spans; i++) {
         const uhn_span *span = &list->spans[i];
         const uhn_status status =
-            chunk_scales(span->chunk, span->n_rows, statistic, dtype, n_features);
+            chunk_scales(span->chunk, span->n_rows, statistic, dtype, n_features, run);
         if (status != UHN_OK) return status;
     }
     return UHN_OK;
@@ -295,10 +300,10 @@ uhn_status uhn_memory_store(uhn_memory *memory, const uhn_rows *rows, uhn_error 
         return UHN_OK;
     }
     uhn_status status = uhn_check_rows(memory->dtype, rows->patterns, rows->n_rows,
-                                       memory->n_features, NULL, "patterns", error);
+                                       memory->n_features, NULL, "patterns", rows->run, error);
     if (status == UHN_OK && !memory->autoassociative)
         status = uhn_check_rows(memory->dtype, rows->values, rows->n_rows, memory->n_values,
-                                NULL, "values", error);
+                                NULL, "values", rows->run, error);
     if (status == UHN_OK) status = check_prior(memory->dtype, rows->prior, rows->n_rows, error);
     if (status != UHN_OK) return status;
 
@@ -430,7 +435,7 @@ static uhn_status zero_sum(const char *what, size_t row, const uhn_row_info *inf
 
 static uhn_status check_rows(uhn_dtype dtype, const void *rows, size_t n_rows, size_t n_columns,
                              const uhn_equation *equation, const char *what, size_t first,
-                             uhn_error *error) {
+                             const uhn_run *run, uhn_error *error) {
     const uhn_kernels *kernels = uhn_kernels_for(dtype);
     const size_t stride = n_columns * uhn_dtype_size(dtype);
     const uhn_row_info *info = equation ? uhn_similarity_info(equation->similarity) : NULL;
@@ -439,6 +444,8 @@ static uhn_status check_rows(uhn_dtype dtype, const void *rows, size_t n_rows, s
     const bool sums = negative && info->is_distance && equation->eps == 0;
     for (size_t r = 0; r < n_rows; r++) {
         const char *row = (const char *)rows + r * stride;
+        if (r % POLL_ROWS == POLL_ROWS - 1 && uhn_run_stopped(run))
+            return uhn_fail(error, UHN_STOPPED, "%s", uhn_status_string(UHN_STOPPED));
         const size_t j = kernels->find_bad(row, n_columns, negative);
         if (j < n_columns) {
             const double x = uhn_get(dtype, row, j);
@@ -462,12 +469,13 @@ static uhn_status check_rows(uhn_dtype dtype, const void *rows, size_t n_rows, s
 }
 
 uhn_status uhn_check_rows(uhn_dtype dtype, const void *rows, size_t n_rows, size_t n_columns,
-                          const uhn_equation *equation, const char *what, uhn_error *error) {
-    return check_rows(dtype, rows, n_rows, n_columns, equation, what, 0, error);
+                          const uhn_equation *equation, const char *what, const uhn_run *run,
+                          uhn_error *error) {
+    return check_rows(dtype, rows, n_rows, n_columns, equation, what, 0, run, error);
 }
 
 uhn_status uhn_list_check(uhn_list *list, const uhn_memory *memory,
-                          const uhn_equation *equation, uhn_error *error) {
+                          const uhn_equation *equation, const uhn_run *run, uhn_error *error) {
     const size_t row = memory->n_features * uhn_dtype_size(memory->dtype);
     uhn_equation domain = *equation;
     domain.eps = 1; /* sums are looked at below, without adding them up again */
@@ -478,9 +486,9 @@ uhn_status uhn_list_check(uhn_list *list, const uhn_memory *memory,
         uhn_chunk *chunk = span->chunk;
         pthread_mutex_lock(&chunk->lock);
         const size_t known = UHN_MIN(chunk->n_non_negative, span->n_rows);
-        status =
-            check_rows(memory->dtype, chunk->patterns + known * row, span->n_rows - known,
-                       memory->n_features, &domain, "patterns", span->first + known, error);
+        status = check_rows(memory->dtype, chunk->patterns + known * row, span->n_rows - known,
+                            memory->n_features, &domain, "patterns", span->first + known, run,
+                            error);
         if (status == UHN_OK)
             chunk->n_non_negative = UHN_MAX(chunk->n_non_negative, span->n_rows);
         pthread_mutex_unlock(&chunk->lock);

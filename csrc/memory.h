@@ -62,12 +62,12 @@ uhn_list *uhn_list_borrow(const void *patterns, const void *values, size_t n_row
 
 /* Makes the statistic of every row of the list. */
 uhn_status uhn_list_scales(uhn_list *list, uhn_statistic statistic, uhn_dtype dtype,
-                           size_t n_features);
+                           size_t n_features, const uhn_run *run);
 
 /* UHN_OK if every row is inside the domain of a similarity of distributions, whose sums are made: each
  * row is looked at once in its life. */
 uhn_status uhn_list_check(uhn_list *list, const uhn_memory *memory,
-                          const uhn_equation *equation, uhn_error *error);
+                          const uhn_equation *equation, const uhn_run *run, uhn_error *error);
 
 /* The span that holds a row. */
 const uhn_span *uhn_list_span(const uhn_list *list, size_t row);

@@ -302,7 +302,7 @@ uhn_status uhn_partial_new(const uhn_memory *memory, const uhn_equation *equatio
     uhn_list *list = uhn_memory_list(memory);
     uhn_partial *p = NULL;
     if (error) *error = (uhn_error){0};
-    uhn_status status = uhn_pass_check(memory, list, equation, queries, n_queries, error);
+    uhn_status status = uhn_pass_check(memory, list, equation, queries, n_queries, run, error);
     if (status == UHN_OK && equation->normalize_scores)
         status = uhn_fail(
             error, UHN_BAD_PARAMETER,

@@ -734,7 +734,7 @@ uhn_status uhn_pass_weights(uhn_pass *pass, const double *references, const doub
 
 uhn_status uhn_pass_check(const uhn_memory *memory, uhn_list *list,
                           const uhn_equation *equation, const void *queries, size_t n_queries,
-                          uhn_error *error) {
+                          const uhn_run *run, uhn_error *error) {
     const uhn_row_info *similarity = uhn_similarity_info(equation->similarity);
     const uhn_row_info *separation = uhn_separation_info(equation->separation);
     size_t bytes;
@@ -753,13 +753,13 @@ uhn_status uhn_pass_check(const uhn_memory *memory, uhn_list *list,
             "or a sum",
             separation->name);
     status = uhn_check_rows(memory->dtype, queries, n_queries, memory->n_features, equation,
-                            "queries", error);
+                            "queries", run, error);
     if (status != UHN_OK || !similarity) return status;
     const uhn_statistic statistic = uhn_similarity_plan_of(equation).statistic;
     if (statistic != UHN_STATISTIC_none) {
-        status = uhn_list_scales(list, statistic, memory->dtype, memory->n_features);
-        if (status != UHN_OK) return uhn_no_memory(error);
+        status = uhn_list_scales(list, statistic, memory->dtype, memory->n_features, run);
+        if (status != UHN_OK) return uhn_fail(error, status, "%s", uhn_status_string(status));
     }
-    if (similarity->non_negative) return uhn_list_check(list, memory, equation, error);
+    if (similarity->non_negative) return uhn_list_check(list, memory, equation, run, error);
     return UHN_OK;
 }

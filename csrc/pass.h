@@ -66,6 +66,6 @@ int uhn_pass_threads(const uhn_pass *pass);
  * are looked at only where the similarity asks more of them than being finite. */
 uhn_status uhn_pass_check(const uhn_memory *memory, uhn_list *list,
                           const uhn_equation *equation, const void *queries, size_t n_queries,
-                          uhn_error *error);
+                          const uhn_run *run, uhn_error *error);
 
 #endif

@@ -76,6 +76,10 @@ static UHN_UNUSED uhn_status uhn_fail(uhn_error *error, uhn_status status, const
     return status;
 }
 
+UHN_INLINE bool uhn_run_stopped(const uhn_run *run) {
+    return run && run->stop && run->stop(run->stop_context);
+}
+
 UHN_INLINE uhn_status uhn_no_memory(uhn_error *error) {
     return uhn_fail(error, UHN_NO_MEMORY, "out of memory");
 }

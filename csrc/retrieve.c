@@ -143,7 +143,7 @@ static uhn_status memory_pass(const uhn_memory *memory, const uhn_equation *equa
     uhn_list *list = uhn_memory_list(memory);
     *sums = NULL;
     if (error) *error = (uhn_error){0};
-    uhn_status status = uhn_pass_check(memory, list, equation, queries, n_queries, error);
+    uhn_status status = uhn_pass_check(memory, list, equation, queries, n_queries, run, error);
     if (status != UHN_OK) {
         uhn_list_release(list);
         return status;
@@ -371,13 +371,14 @@ uhn_status uhn_attention(uhn_dtype dtype, const uhn_equation *equation, const uh
                                     .out = head->out};
         if (!list) status = uhn_no_memory(error);
         if (status == UHN_OK)
-            status =
-                uhn_check_rows(dtype, head->keys, n_keys, n_features, equation, "keys", error);
+            status = uhn_check_rows(dtype, head->keys, n_keys, n_features, equation, "keys",
+                                    run, error);
+        if (status == UHN_OK)
+            status = uhn_check_rows(dtype, head->values, n_keys, n_values, NULL, "values", run,
+                                    error);
         if (status == UHN_OK)
             status =
-                uhn_check_rows(dtype, head->values, n_keys, n_values, NULL, "values", error);
-        if (status == UHN_OK)
-            status = uhn_pass_check(&sizes, list, equation, head->queries, n_queries, error);
+                uhn_pass_check(&sizes, list, equation, head->queries, n_queries, run, error);
     }
     if (status == UHN_OK) {
         uhn_pass pass = {.shape = uhn_shape_of(equation, dtype, n_features, n_values),

@@ -161,6 +161,14 @@ uhn_equation uhn_equation_default(void);
 /* UHN_OK if every parameter is inside its bounds. */
 uhn_status uhn_equation_check(const uhn_equation *equation, uhn_error *error);
 
+/* How a call runs; NULL means the default everywhere. `stop(stop_context)` is polled between blocks
+ * by the thread that made the call; a non-zero answer ends the call with UHN_STOPPED. */
+typedef struct uhn_run {
+    int n_threads; /* 0: uhn_num_threads() */
+    int (*stop)(void *context);
+    void *stop_context;
+} uhn_run;
+
 /* ------------------------------------------------------------------------------------ memory -- */
 
 typedef struct uhn_memory uhn_memory;
@@ -178,6 +186,7 @@ typedef struct uhn_rows {
     bool borrow;
     void (*release)(void *owner);
     void *owner;
+    const uhn_run *run; /* polled while the rows are looked at; NULL: nothing is */
 } uhn_rows;
 
 /* An empty memory. n_features >= 1; n_values = 0 makes it autoassociative (the patterns are the
@@ -218,17 +227,10 @@ const void *uhn_memory_view(const uhn_memory *memory, size_t start, size_t n_row
 /* UHN_OK if rows (n_rows x n_columns) are finite and inside the domain of the equation's
  * similarity. The message calls them `what` ("patterns", "queries") and names row and column. */
 uhn_status uhn_check_rows(uhn_dtype dtype, const void *rows, size_t n_rows, size_t n_columns,
-                          const uhn_equation *equation, const char *what, uhn_error *error);
+                          const uhn_equation *equation, const char *what, const uhn_run *run,
+                          uhn_error *error);
 
 /* ----------------------------------------------------------------------------------- running -- */
-
-/* How a call runs; NULL means the default everywhere. `stop(stop_context)` is polled between blocks
- * by the thread that made the call; a non-zero answer ends the call with UHN_STOPPED. */
-typedef struct uhn_run {
-    int n_threads; /* 0: uhn_num_threads() */
-    int (*stop)(void *context);
-    void *stop_context;
-} uhn_run;
 
 /* Threads a call may use. It starts as UHN_NUM_THREADS if that is a positive number, else the number
  * of CPUs this process may run on. Setting it affects later calls; n < 1 is UHN_BAD_PARAMETER. */

@@ -137,8 +137,7 @@ PyObject *uhnpy_retrieve(const uhnpy_target *target, PyObject *queries, PyObject
     return (PyObject *)answer;
 }
 
-/* ------------------------------------------------------------------------------------ recall
- * -- */
+/* -------------------------------------------------------------------------------- recall -- */
 
 /* One string a query, for several queries: a NumPy array of text. */
 static PyObject *make_reasons(const uhnpy_state *state, const uint8_t *reasons, npy_intp n) {
@@ -236,8 +235,7 @@ done:
     return result;
 }
 
-/* ------------------------------------------------------------------- scores, nearest, partial
- * -- */
+/* -------------------------------------------------------------- scores, nearest, partial -- */
 
 PyObject *uhnpy_scores(const uhnpy_target *target, PyObject *queries, PyObject *out,
                        bool weights) {
@@ -353,8 +351,7 @@ PyObject *uhnpy_partial(uhnpy_state *state, const uhnpy_target *target, PyObject
     return uhnpy_partial_wrap(state, partial, single);
 }
 
-/* ---------------------------------------------------------------------------------- separate
- * -- */
+/* ------------------------------------------------------------------------------ separate -- */
 
 PyObject *uhnpy_separate(const uhnpy_equation *equation, PyObject *scores) {
     uhnpy_rows rows;
@@ -390,8 +387,7 @@ PyObject *uhnpy_separate(const uhnpy_equation *equation, PyObject *scores) {
     return (PyObject *)answer;
 }
 
-/* --------------------------------------------------------------------------------- attention
- * -- */
+/* ----------------------------------------------------------------------------- attention -- */
 
 /* A stack of matrices: any leading axes, and two last ones that lie without gaps. */
 typedef struct stack {

@@ -13,8 +13,7 @@
 #include <math.h>
 #include <string.h>
 
-/* -------------------------------------------------------------------------------- signatures
- * -- */
+/* ---------------------------------------------------------------------------- signatures -- */
 
 /* "a, b, c" of everything a function takes. */
 static PyObject *list_names(const uhnpy_state *state, const uhnpy_signature *signature) {
@@ -133,8 +132,7 @@ int uhnpy_parse_tuple(const uhnpy_state *state, const uhnpy_signature *signature
     return check_required(state, signature, values);
 }
 
-/* ----------------------------------------------------------------------------------- numbers
- * -- */
+/* ------------------------------------------------------------------------------- numbers -- */
 
 /* True for what Python or NumPy would turn into a number but which is none: truth values, text,
  * complex numbers and arrays with axes. */
@@ -226,8 +224,7 @@ int uhnpy_take_bool(PyObject *value, const char *what, bool *out) {
     return -1;
 }
 
-/* ------------------------------------------------------------------------------------ arrays
- * -- */
+/* -------------------------------------------------------------------------------- arrays -- */
 
 /* 1 if `object` is an instance of `name` in `module`, where that module is loaded at all. */
 static int is_instance_of(PyObject *object, const char *module, const char *name) {
@@ -546,8 +543,7 @@ int uhnpy_check_apart(PyArrayObject *out, PyArrayObject *array, const char *what
     return 0;
 }
 
-/* ---------------------------------------------------------------------------------- equation
- * -- */
+/* ------------------------------------------------------------------------------ equation -- */
 
 bool uhnpy_reads(const char *list, const char *name) {
     size_t n = strlen(name);

@@ -8,8 +8,7 @@
 
 #include "module.h"
 
-/* -------------------------------------------------------------------------------- signatures
- * -- */
+/* ---------------------------------------------------------------------------- signatures -- */
 
 enum { UHNPY_MAX_ARGUMENTS = 24 };
 
@@ -41,8 +40,7 @@ int uhnpy_parse_tuple(const uhnpy_state *state, const uhnpy_signature *signature
 /* True if the argument is there and not None. */
 static inline bool uhnpy_given(PyObject *value) { return value && value != Py_None; }
 
-/* ----------------------------------------------------------------------------------- numbers
- * -- */
+/* ------------------------------------------------------------------------------- numbers -- */
 
 /* A real number; bool, text, complex and arrays are refused. */
 int uhnpy_take_number(PyObject *value, const char *what, double *out);
@@ -53,8 +51,7 @@ int uhnpy_take_size(PyObject *value, const char *what, size_t low, size_t *out);
 /* True or False and nothing else. */
 int uhnpy_take_bool(PyObject *value, const char *what, bool *out);
 
-/* ------------------------------------------------------------------------------------ arrays
- * -- */
+/* -------------------------------------------------------------------------------- arrays -- */
 
 typedef struct uhnpy_array {
     PyArrayObject *array; /* C-contiguous, aligned, native, of NPY_FLOAT or NPY_DOUBLE */
@@ -93,8 +90,7 @@ PyArrayObject *uhnpy_take_out(PyObject *out, int type, int n_axes, const npy_int
 /* -1 with a ValueError if the bytes of `out` meet those of `array`. */
 int uhnpy_check_apart(PyArrayObject *out, PyArrayObject *array, const char *what);
 
-/* ---------------------------------------------------------------------------------- equation
- * -- */
+/* ------------------------------------------------------------------------------ equation -- */
 
 typedef struct uhnpy_equation {
     uhn_equation core;

@@ -32,8 +32,7 @@ static inline uhnpy_target target_of(const Memory *self) {
     return (uhnpy_target){self->handle, &self->equation, self->loans, self->n_loans};
 }
 
-/* ------------------------------------------------------------------------------ life and death
- * -- */
+/* ------------------------------------------------------------------------ life and death -- */
 
 static Memory *new_memory(PyTypeObject *type, const uhnpy_equation *equation,
                           size_t first_row) {
@@ -100,8 +99,7 @@ static int reserve_loan(Memory *self) {
     return 0;
 }
 
-/* ------------------------------------------------------------------------------------- storing
- * -- */
+/* ------------------------------------------------------------------------------- storing -- */
 
 /* What one store brings, converted and checked against one another but not yet against the rows
  * the memory has. */
@@ -275,14 +273,21 @@ static int store_rows(uhn_memory *handle, const uhnpy_equation *equation, const 
     };
     uhn_error error = {.status = UHN_OK};
     uhn_status status = UHN_OK;
-    Py_BEGIN_ALLOW_THREADS if (info && info->non_negative) {
+    uhnpy_run run;
+    uhnpy_run_begin(&run, equation, rows->patterns.type, rows->patterns.n_columns);
+    core.run = &run.core;
+    if (info && info->non_negative) {
         status = uhn_check_rows(uhnpy_dtype(rows->patterns.type), core.patterns, core.n_rows,
-                                rows->patterns.n_columns, &equation->core, "patterns", &error);
+                                rows->patterns.n_columns, &equation->core, "patterns",
+                                &run.core, &error);
     }
     if (status == UHN_OK) {
         status = uhn_memory_store(handle, &core, &error);
     }
-    Py_END_ALLOW_THREADS if (status == UHN_OK) { return 0; }
+    uhnpy_run_end(&run);
+    if (status == UHN_OK) {
+        return 0;
+    }
     if (*loan) {
         (*loan)->references--; /* the core did not take it */
         uhnpy_loan_drop(*loan);
@@ -341,8 +346,7 @@ static int store(Memory *self, PyObject *patterns, PyObject *values, PyObject *p
     return done;
 }
 
-/* --------------------------------------------------------------------------------- constructor
- * -- */
+/* --------------------------------------------------------------------------- constructor -- */
 
 static const uhnpy_signature new_signature = {"Memory",
                                               0,
@@ -401,8 +405,7 @@ static PyObject *memory_store(Memory *self, PyObject *const *args, Py_ssize_t n_
     Py_RETURN_NONE;
 }
 
-/* ----------------------------------------------------------------------------------- computing
- * -- */
+/* ----------------------------------------------------------------------------- computing -- */
 
 static PyObject *memory_retrieve(Memory *self, PyObject *const *args, Py_ssize_t n_args,
                                  PyObject *kwnames) {
@@ -478,8 +481,7 @@ static PyObject *memory_partial(Memory *self, PyObject *const *args, Py_ssize_t 
     return uhnpy_partial(state, &target, values[0], values[1], values[2]);
 }
 
-/* ------------------------------------------------------------------------------------- reading
- * -- */
+/* ------------------------------------------------------------------------------- reading -- */
 
 static size_t n_patterns(const Memory *self) {
     return self->handle ? uhn_memory_n_patterns(self->handle) : 0;

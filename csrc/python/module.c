@@ -78,14 +78,17 @@ static int brief_begin(brief *self, const uhnpy_equation *equation, PyObject *pa
             .n_rows = self->patterns.n_rows,
             .borrow = true,
         };
-        Py_BEGIN_ALLOW_THREADS if (info && info->non_negative) {
+        uhnpy_run run;
+        uhnpy_run_begin(&run, equation, self->patterns.type, self->patterns.n_columns);
+        rows.run = &run.core;
+        if (info && info->non_negative) {
             status = uhn_check_rows(dtype, rows.patterns, rows.n_rows, self->patterns.n_columns,
-                                    &equation->core, "patterns", &error);
+                                    &equation->core, "patterns", &run.core, &error);
         }
         if (status == UHN_OK) {
             status = uhn_memory_store(self->memory, &rows, &error);
         }
-        Py_END_ALLOW_THREADS
+        uhnpy_run_end(&run);
     }
     if (status != UHN_OK) {
         uhnpy_raise(status, &error);
@@ -309,8 +312,7 @@ static PyMethodDef module_functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
-/* ---------------------------------------------------------------------------------- the module
- * -- */
+/* ---------------------------------------------------------------------------- the module -- */
 
 static PyStructSequence_Field recall_fields[] = {
     {"state", "the states the queries came to, (n_queries, n_features)"},

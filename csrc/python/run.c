@@ -82,8 +82,7 @@ void uhnpy_run_begin(uhnpy_run *run, const uhnpy_equation *equation, int type,
 
 void uhnpy_run_end(uhnpy_run *run) { PyEval_RestoreThread(run->thread); }
 
-/* --------------------------------------------------------------------------------- callables
- * -- */
+/* ----------------------------------------------------------------------------- callables -- */
 
 /* A read-only array with its own copy of the core's rows: the callable may keep it, while the
  * rows themselves may be gone after the call. */
@@ -213,8 +212,7 @@ int uhnpy_weigh(void *context, size_t first_row, size_t n_rows, size_t n_queries
     return leave(callback->run, done);
 }
 
-/* ------------------------------------------------------------------------------------- loans
- * -- */
+/* --------------------------------------------------------------------------------- loans -- */
 
 uhnpy_loan *uhnpy_loan_new(PyArrayObject *patterns, PyArrayObject *values) {
     uhnpy_loan *loan = PyMem_RawMalloc(sizeof *loan);

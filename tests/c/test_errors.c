@@ -252,7 +252,7 @@ static void test_data(void) {
                 float spoilt[B * D];
                 memcpy(spoilt, queries, sizeof spoilt);
                 spoilt[at_end ? B * D - 1 : 7] = (float)bad[i];
-                REFUSED(uhn_check_rows(UHN_FLOAT32, spoilt, B, D, &e, "queries", error),
+                REFUSED(uhn_check_rows(UHN_FLOAT32, spoilt, B, D, &e, "queries", NULL, error),
                         UHN_BAD_DATA, "queries");
             }
     uhn_rows rows = {.patterns = patterns, .prior = prior, .n_rows = N};
@@ -269,18 +269,18 @@ static void test_data(void) {
     for (int i = 0; i < 4; i++) {
         e = uhn_equation_default();
         e.similarity = distributions[i];
-        REFUSED(uhn_check_rows(UHN_FLOAT32, negative, 1, 3, &e, "rows", error), UHN_BAD_DATA,
-                "rows");
-        CHECK_OK(uhn_check_rows(UHN_FLOAT32, fine, 1, 3, &e, "rows", NULL));
+        REFUSED(uhn_check_rows(UHN_FLOAT32, negative, 1, 3, &e, "rows", NULL, error),
+                UHN_BAD_DATA, "rows");
+        CHECK_OK(uhn_check_rows(UHN_FLOAT32, fine, 1, 3, &e, "rows", NULL, NULL));
         if (i == 0) continue;
-        REFUSED(uhn_check_rows(UHN_FLOAT32, zero, 1, 3, &e, "rows", error), UHN_BAD_DATA,
+        REFUSED(uhn_check_rows(UHN_FLOAT32, zero, 1, 3, &e, "rows", NULL, error), UHN_BAD_DATA,
                 "rows");
         e.eps = 0.5;
-        CHECK_OK(uhn_check_rows(UHN_FLOAT32, zero, 1, 3, &e, "rows", NULL));
+        CHECK_OK(uhn_check_rows(UHN_FLOAT32, zero, 1, 3, &e, "rows", NULL, NULL));
     }
     e = uhn_equation_default();
-    CHECK_OK(uhn_check_rows(UHN_FLOAT32, negative, 1, 3, &e, "rows", NULL));
-    CHECK_OK(uhn_check_rows(UHN_FLOAT32, negative, 0, 3, &e, "rows", NULL));
+    CHECK_OK(uhn_check_rows(UHN_FLOAT32, negative, 1, 3, &e, "rows", NULL, NULL));
+    CHECK_OK(uhn_check_rows(UHN_FLOAT32, negative, 0, 3, &e, "rows", NULL, NULL));
     /* Roots and logarithms of negative scores, and odd powers of them. */
     e.separation = UHN_SEP_sqrt;
     REFUSED(uhn_retrieve(memory, &e, queries, B, NULL, out, NULL, error), UHN_BAD_DATA, "");
@@ -393,6 +393,11 @@ static void test_callbacks(void) {
                 UHN_STOPPED, "");
         left = 1 << 30;
         CHECK_OK(uhn_retrieve(large, &e, queries, B, &run, out, NULL, NULL));
+        /* Storing looks at every row, and a stop leaves the memory as it was. */
+        const uhn_rows more = {.patterns = many, .n_rows = ROWS, .run = &run};
+        REFUSED((left = 0, uhn_memory_store(large, &more, error)), UHN_STOPPED, "");
+        CHECK(uhn_memory_n_patterns(large) == ROWS, "%zu patterns after a stopped store",
+              uhn_memory_n_patterns(large));
     }
     uhn_memory_free(large);
     free(many);
