@@ -592,12 +592,42 @@ PROJECT_SLICE(2)
 PROJECT_SLICE(4)
 #endif
 
+/*
+ * One query: its sums stay in L1 and the rows go by in the order they lie, four at a time. The chain of
+ * each column is the same.
+ */
+UHN_INLINE void F(project_one)(const T *W, size_t lanes, const T *values, size_t stride,
+                               size_t n_rows, size_t n_columns, T *out, const T *ahead) {
+    size_t k = 0;
+    for (; k + 4 <= n_rows; k += 4) {
+        const T *row = values + k * stride;
+        const vec a = SET1(W[k * lanes]), b = SET1(W[(k + 1) * lanes]);
+        const vec c = SET1(W[(k + 2) * lanes]), d = SET1(W[(k + 3) * lanes]);
+        for (size_t j = 0; j + V <= n_columns; j += V) {
+            UHN_UNROLL for (size_t l = 0; l < 4 * V; l += LINE) if (ahead)
+                __builtin_prefetch(ahead + k * stride + 4 * j + l, 0, 2);
+            vec sum = FMA(a, LOADU(row + j), LOAD(out + j));
+            sum = FMA(b, LOADU(row + stride + j), sum);
+            sum = FMA(c, LOADU(row + 2 * stride + j), sum);
+            STORE(out + j, FMA(d, LOADU(row + 3 * stride + j), sum));
+        }
+    }
+    for (; k < n_rows; k++)
+        for (size_t j = 0; j + V <= n_columns; j += V)
+            STORE(out + j,
+                  FMA(SET1(W[k * lanes]), LOADU(values + k * stride + j), LOAD(out + j)));
+}
+
 static void F(project)(const void *W_, size_t lanes, size_t n_lanes, const void *values_,
                        size_t stride, size_t n_rows, size_t n_columns, void *tail_, void *out_,
                        size_t out_stride, const void *ahead_) {
     const T *W = W_, *values = values_, *ahead = ahead_;
     T *out = out_, *tail = tail_;
     size_t c = 0;
+    if (n_lanes == 1) {
+        F(project_one)(W, lanes, values, stride, n_rows, n_columns, out, ahead);
+        c = n_columns / V * V;
+    }
 #define SLICES(pv)                                                                             \
     while (c + (pv)*V <= n_columns) {                                                          \
         F(project_slice_##pv)                                                                  \
