@@ -255,28 +255,27 @@ uhn_status uhn_weights(const uhn_memory *memory, const uhn_equation *equation,
 uhn_status uhn_nearest(const uhn_memory *memory, const uhn_equation *equation,
                        const void *queries, size_t n_queries, size_t k, const uhn_run *run,
                        int64_t *indices, void *scores, uhn_error *error) {
-    uhn_equation best = *equation;
+    /* Priors weigh answers and move no pattern nearer: to the checks this is a call for scores. */
+    uhn_equation scored = *equation;
+    scored.separation = UHN_SEP_identity;
+    scored.normalize = UHN_NORMALIZE_NONE;
+    scored.normalize_scores = false;
+    uhn_equation best = scored;
     best.separation = UHN_SEP_topk;
-    best.normalize = UHN_NORMALIZE_NONE;
-    best.normalize_scores = false;
     best.k = k;
     uhn_problem problem;
     uhn_pass pass;
     double *sums;
-    uhn_list *list = uhn_memory_list(memory);
-    const bool has_prior = list->has_prior;
-    const size_t n_patterns = list->n_rows;
-    uhn_list_release(list);
-    if (n_patterns && (k < 1 || k > n_patterns))
-        return uhn_fail(error, UHN_BAD_PARAMETER,
-                        "k must be from 1 to the %zu patterns stored, got %zu", n_patterns, k);
-    if (k < 1) best.k = 1;
-    /* Priors weigh answers; they do not move patterns nearer. */
-    if (has_prior) best.separation = UHN_SEP_identity;
-    uhn_status status = memory_pass(memory, &best, queries, n_queries, run, NULL, error,
+    uhn_status status = memory_pass(memory, &scored, queries, n_queries, run, NULL, error,
                                     &problem, &pass, &sums);
     if (status != UHN_OK) return status;
-    best.separation = UHN_SEP_topk;
+    if (k < 1 || k > problem.list->n_rows) {
+        status = uhn_fail(error, UHN_BAD_PARAMETER,
+                          "k must be from 1 to the %zu patterns stored, got %zu",
+                          problem.list->n_rows, k);
+        uhn_list_release(problem.list);
+        return status;
+    }
     pass.shape.separation = uhn_separation_plan_of(&best, memory->dtype);
     uhn_candidates *lists = lists_new(n_queries);
     if (!lists) status = uhn_no_memory(error);
