@@ -59,7 +59,6 @@ typedef struct {
 #define LOAD(p) (*(const vec *)(p))
 #define STORE(p, x) (*(vec *)(p) = (x))
 #define LOADU(p) (((const F(loose) *)(p))->v)
-#define STOREU(p, x) (((F(loose) *)(p))->v = (x))
 #define AND(x, mask) ((vec)((ivec)(x) & (mask)))
 #define ABS(x) AND(x, (ivec)SET1((T)-0.0) ^ -1)
 
@@ -822,7 +821,6 @@ static const uhn_kernels F(table) = {
 #undef LOAD
 #undef STORE
 #undef LOADU
-#undef STOREU
 #undef AND
 #undef ABS
 #undef SCORE_KERNEL

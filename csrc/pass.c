@@ -231,18 +231,16 @@ static tile load_tile(const uhn_pass *pass, const uhn_problem *problem, size_t r
             const uhn_chunk *chunk = span->chunk;
             const size_t m = UHN_MIN(span->n_rows - at, n - done);
             memcpy(s->patterns + done * nf, chunk->patterns + at * nf, m * nf);
-            if (chunk->values != chunk->patterns)
-                memcpy(s->values + done * nv, chunk->values + at * nv, m * nv);
+            memcpy(s->values + done * nv, chunk->values + at * nv, m * nv);
             if (statistic)
                 memcpy(s->scales + done * size, chunk->scales[statistic] + at * size, m * size);
             for (size_t r = 0; list->has_prior && r < m; r++)
                 s->priors[done + r] =
                     chunk->prior ? uhn_get(shape->dtype, chunk->prior, at + r) : 1;
-            if (done == 0)
-                t.values = chunk->values != chunk->patterns ? s->values : s->patterns;
             done += m;
         }
         t.patterns = s->patterns;
+        t.values = s->values;
         if (statistic) t.scales = s->scales;
         if (list->has_prior) t.priors = s->priors;
     }

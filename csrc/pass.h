@@ -22,8 +22,7 @@ typedef struct uhn_problem {
     const char *queries;
     size_t n_queries;
     const char *given;
-    const uint8_t
-        *mask; /* a byte per query and row, 0 where the row has no say; NULL: all have */
+    const uint8_t *mask; /* per query and row, 0 where the row has no say; NULL: all have */
     size_t mask_stride;
     const double *score_sums; /* per query, what scores are divided by; NULL: nothing */
     char *out;

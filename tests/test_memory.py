@@ -716,3 +716,15 @@ def test_threads_may_run_python_in_callables() -> None:
             assert np.array_equal(memory.retrieve(QUERIES), expected)
 
     run_threads([work] * 4)
+
+
+def test_values_that_are_the_patterns_and_values_that_are_not() -> None:
+    """One array lent as patterns and values, then rows with values of their own, in one tile."""
+    rng = np.random.default_rng(11)
+    first, more, values = (rng.random((40, 6)) for _ in range(3))
+    memory = uhn.Memory(first, first, separation="identity")
+    memory.store(more, values)
+    query = rng.random(6)
+    expected = (first @ query) @ first + (more @ query) @ values
+    # Sums of 80 products of sums of 6 products of numbers in [0, 1).
+    np.testing.assert_allclose(memory.retrieve(query), expected, rtol=100 * np.finfo(float).eps)
