@@ -719,7 +719,7 @@ def test_threads_may_run_python_in_callables() -> None:
 
 
 def test_values_that_are_the_patterns_and_values_that_are_not() -> None:
-    """One array lent as patterns and values, then rows with values of their own, in one tile."""
+    """One array lent as patterns and values, then rows with others, in one tile."""
     rng = np.random.default_rng(11)
     first, more, values = (rng.random((40, 6)) for _ in range(3))
     memory = uhn.Memory(first, first, separation="identity")
