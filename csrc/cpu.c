@@ -12,6 +12,7 @@
 typedef struct path {
     const char *name;
     const uhn_kernels *const *kernels;
+    const uhn_bit_kernels *bits;
     bool (*runs)(void);
 } path;
 
@@ -29,12 +30,12 @@ static bool runs_always(void) { return true; }
 
 /* Worst first; the last that runs is chosen. */
 static const path PATHS[] = {
-    {"generic", uhn_kernels_generic, runs_always},
+    {"generic", uhn_kernels_generic, &uhn_bits_generic, runs_always},
 #if defined(__x86_64__)
-    {"avx2", uhn_kernels_avx2, runs_avx2},
-    {"avx512", uhn_kernels_avx512, runs_avx512},
+    {"avx2", uhn_kernels_avx2, &uhn_bits_avx2, runs_avx2},
+    {"avx512", uhn_kernels_avx512, &uhn_bits_avx512, runs_avx512},
 #elif defined(__aarch64__)
-    {"neon", uhn_kernels_neon, runs_always},
+    {"neon", uhn_kernels_neon, &uhn_bits_neon, runs_always},
 #endif
 };
 enum { N_PATHS = sizeof PATHS / sizeof *PATHS };
@@ -64,6 +65,11 @@ static void choose(void) {
 const uhn_kernels *uhn_kernels_for(uhn_dtype dtype) {
     pthread_once(&once, choose);
     return chosen->kernels[dtype];
+}
+
+const uhn_bit_kernels *uhn_bit_kernels_of_cpu(void) {
+    pthread_once(&once, choose);
+    return chosen->bits;
 }
 
 const char *uhn_cpu_path(void) {

@@ -10,5 +10,6 @@
 
 /* The table of the chosen path. The first call probes the CPU; UHN_CPU overrides. */
 const uhn_kernels *uhn_kernels_for(uhn_dtype dtype);
+const uhn_bit_kernels *uhn_bit_kernels_of_cpu(void);
 
 #endif

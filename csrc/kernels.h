@@ -1,7 +1,8 @@
 /*
  * kernels.h - the loops over features, one table of functions per CPU path and dtype (layer 1).
  *
- * May include: platform.h. Implemented by kernels.inc.h, which each kernels_<path>.c includes twice.
+ * May include: platform.h. Implemented by kernels.inc.h, which each kernels_<path>.c
+ * includes twice, and kernels_bits.inc.h, which it includes once.
  *
  * Two layouts. Patterns, values and results are row-major as the caller keeps them. Queries are
  * packed into *panels* of `lanes` queries (1 to `panel_vectors` vectors side by side), feature by
@@ -136,13 +137,41 @@ typedef struct uhn_kernels {
     double (*distance)(const void *a, const void *b, size_t n);
 } uhn_kernels;
 
+/* Loops over packed bits and whole numbers (kernels_bits.inc.h), which are exact in any order, but for
+ * masked_total, whose order is fixed. Words of 32 patterns are those of uhn_pack_columns; arrays that
+ * go with them have 32 elements a word, 0 beyond the last pattern, aligned to UHN_ALIGNMENT. */
+typedef struct uhn_bit_kernels {
+    /* Sum of m where the bit is set. |m| < 2^21. */
+    int64_t (*masked_sum)(const uint32_t *bits, size_t n_words, const int32_t *m);
+
+    /* m += step where the bit is set, m -= step elsewhere, the places beyond the last pattern included. */
+    void (*masked_step)(const uint32_t *bits, size_t n_words, int32_t step, int32_t *m);
+
+    /* Sum of a where the bit is set (with flip = ~0u: not set; a must be 0 beyond the last pattern):
+     * 32 chains of additions, one for each place in a word, added in halves at the end. */
+    double (*masked_total)(const uint32_t *bits, uint32_t flip, size_t n_words,
+                           const double *a);
+
+    /* out[row] = the number of bits in which a row of n_words words differs from the query. */
+    void (*distances)(const uint64_t *rows, size_t n_rows, size_t n_words,
+                      const uint64_t *query, uint32_t *out);
+
+    /* h += step * row. */
+    void (*add_i16)(const int16_t *row, int32_t step, size_t n, int32_t *h);
+    void (*add_i32)(const int32_t *row, int32_t step, size_t n, int64_t *h);
+    void (*add_f64)(const double *row, double step, size_t n, double *h);
+} uhn_bit_kernels;
+
 /* By uhn_dtype. */
 extern const uhn_kernels *const uhn_kernels_generic[2];
+extern const uhn_bit_kernels uhn_bits_generic;
 #if defined(__x86_64__)
 extern const uhn_kernels *const uhn_kernels_avx2[2];
 extern const uhn_kernels *const uhn_kernels_avx512[2];
+extern const uhn_bit_kernels uhn_bits_avx2, uhn_bits_avx512;
 #elif defined(__aarch64__)
 extern const uhn_kernels *const uhn_kernels_neon[2];
+extern const uhn_bit_kernels uhn_bits_neon;
 #endif
 
 #endif

@@ -35,3 +35,7 @@
 #include "kernels.inc.h"
 
 const uhn_kernels *const uhn_kernels_avx2[2] = {&table_f32, &table_f64};
+
+#define BITS uhn_bits_avx2
+#define BITS_VECTOR 32
+#include "kernels_bits.inc.h"

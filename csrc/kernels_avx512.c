@@ -54,3 +54,7 @@
 #include "kernels.inc.h"
 
 const uhn_kernels *const uhn_kernels_avx512[2] = {&table_f32, &table_f64};
+
+#define BITS uhn_bits_avx512
+#define BITS_VECTOR 64
+#include "kernels_bits.inc.h"

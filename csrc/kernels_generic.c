@@ -65,3 +65,7 @@ UHN_INLINE double2 set2(double x) { return (double2){x, x}; }
 #include "kernels.inc.h"
 
 const uhn_kernels *const uhn_kernels_generic[2] = {&table_f32, &table_f64};
+
+#define BITS uhn_bits_generic
+#define BITS_VECTOR 16
+#include "kernels_bits.inc.h"

@@ -37,3 +37,7 @@
 #include "kernels.inc.h"
 
 const uhn_kernels *const uhn_kernels_neon[2] = {&table_f32, &table_f64};
+
+#define BITS uhn_bits_neon
+#define BITS_VECTOR 16
+#include "kernels_bits.inc.h"

@@ -307,6 +307,59 @@ uhn_status uhn_attention(uhn_dtype dtype, const uhn_equation *equation, const uh
                          size_t n_heads, size_t n_queries, size_t n_keys, size_t n_features,
                          size_t n_values, const uhn_run *run, uhn_error *error);
 
+/* ----------------------------------------------------------------------------- two-state units -- */
+
+/* Networks of units that are +1 or -1, kept as int8_t, one state a row (n_states x n_units). What
+ * follows is shared by hopfield.c, dense.c and sdm.c. */
+
+/* What a unit does when nothing pulls it either way. */
+typedef enum uhn_tie {
+    UHN_TIE_KEEP = 0, /* stays as it is: the only rule under which an energy argument ends */
+    UHN_TIE_PLUS,
+    UHN_TIE_MINUS,
+    UHN_N_TIES
+} uhn_tie;
+
+/* In which order units are looked at. A sweep is n_units looks (n_given for UHN_ORDER_GIVEN). */
+typedef enum uhn_order {
+    UHN_ORDER_SYNC = 0,    /* all at once: one step of the Little dynamics */
+    UHN_ORDER_PERMUTATION, /* every unit once, in a random order that is new each sweep */
+    UHN_ORDER_REPLACEMENT, /* units drawn at random, with replacement */
+    UHN_ORDER_SEQUENTIAL,  /* 0, 1, 2, ... */
+    UHN_ORDER_GIVEN,       /* as listed, again each sweep */
+    UHN_N_ORDERS
+} uhn_order;
+
+/* The dynamics of one call. The order and the randomness come from the seed and the number of the
+ * sweep alone: all states of a call share them, so that no state's answer depends on another's, and
+ * a run cut in two by first_sweep is the run in one piece. */
+typedef struct uhn_schedule {
+    uhn_order order;
+    const int64_t *given; /* UHN_ORDER_GIVEN: n_given units, each in [0, n_units) */
+    size_t n_given;
+    uint64_t seed;
+    size_t first_sweep, n_sweeps; /* sweeps [first_sweep, first_sweep + n_sweeps) at most */
+    uhn_tie tie;
+    const uint8_t
+        *clamped; /* n_units bytes, not 0: the unit keeps its state; NULL: none does */
+    const double *temperatures; /* n_sweeps, each >= 0 (0: the sign rule); NULL: all 0 */
+} uhn_schedule;
+
+/* UHN_OK if every number is inside its bounds. */
+uhn_status uhn_schedule_check(const uhn_schedule *schedule, size_t n_units, uhn_error *error);
+
+/* The units of one sweep in their order: out has room for n_units (n_given) numbers. Not for
+ * UHN_ORDER_SYNC. */
+void uhn_schedule_sweep(const uhn_schedule *schedule, size_t n_units, size_t sweep,
+                        int64_t *out);
+
+/* Bits of +1 for two-state rows (n_rows x n_columns, of +1 and -1). By rows: word w of a row holds its
+ * columns 64 w to 64 w + 63, lowest bit first, ceil(n_columns / 64) words a row. By columns: word w
+ * of a column holds rows 32 w to 32 w + 31, ceil(n_rows / 32) words a column, one column after the
+ * other. Bits beyond the last are 0. */
+void uhn_pack_rows(const int8_t *rows, size_t n_rows, size_t n_columns, uint64_t *out);
+void uhn_pack_columns(const int8_t *rows, size_t n_rows, size_t n_columns, uint32_t *out);
+
 /* ---------------------------------------------------------------------------------- partials -- */
 
 /* What queries have retrieved so far from some of the patterns. Merging is associative; the order

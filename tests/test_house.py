@@ -30,12 +30,17 @@ LAYERS = {
     "similarity": 2,
     "separation": 2,
     "equation": 2,
+    "order": 2,
     "memory": 3,
     "tree": 3,
     "pass": 3,
     "retrieve": 4,
     "partial": 4,
     "dynamics": 4,
+    "energy": 4,
+    "network": 4,
+    "dense": 4,
+    "sdm": 4,
 }
 TOP_LEVEL = {"uhn", "csrc", "tests", "notebooks", "benchmarks", ".ci", "pyproject.toml"}
 TOP_LEVEL |= {"setup.py", "README.md", "LICENSE", "CHANGELOG.md", "MANIFEST.in"}

@@ -9,6 +9,7 @@
 #include "errors.h"
 #include "module_docs.h"
 #include "run.h"
+#include "schedule.h"
 
 /* -------------------------------------------------------------------- a memory for one call
  * only -- */
@@ -197,6 +198,35 @@ static PyObject *module_attention(PyObject *module, PyObject *const *args, Py_ss
     return uhnpy_attention(values[0], values[1], values[2], values[3], values[4], values[5]);
 }
 
+/* What the models take their states and patterns with: the words and the types of every other array. */
+static PyObject *module_take_rows(PyObject *module, PyObject *args) {
+    (void)module;
+    PyObject *object;
+    const char *name;
+    Py_ssize_t n_columns;
+    uhnpy_rows rows;
+    if (!PyArg_ParseTuple(args, "Osn", &object, &name, &n_columns) ||
+        uhnpy_take_rows(object, name, "n, n_features", NPY_NOTYPE, &rows) < 0) {
+        return NULL;
+    }
+    if (n_columns > 0 && uhnpy_check_width(&rows, name, (size_t)n_columns) < 0) {
+        uhnpy_drop_rows(&rows);
+        return NULL;
+    }
+    uhn_error error = {.status = UHN_OK};
+    uhn_status status = uhn_check_rows(uhnpy_dtype(rows.type), rows.data, rows.n_rows,
+                                       rows.n_columns, NULL, name, NULL, &error);
+    if (status != UHN_OK) {
+        uhnpy_drop_rows(&rows);
+        return uhnpy_raise(status, &error);
+    }
+    npy_intp dims[2] = {(npy_intp)rows.n_rows, (npy_intp)rows.n_columns};
+    PyArray_Dims shape = {dims, 2};
+    PyObject *matrix = PyArray_Newshape(rows.array, &shape, NPY_CORDER);
+    uhnpy_drop_rows(&rows);
+    return matrix ? Py_BuildValue("NN", matrix, PyBool_FromLong(rows.single)) : NULL;
+}
+
 /* A dictionary from the name of every row of a table to its line of documentation. */
 static PyObject *table(PyObject *const *names, int n, const uhn_row_info *(*info)(int)) {
     PyObject *dict = PyDict_New();
@@ -303,6 +333,9 @@ static PyMethodDef module_functions[] = {
     {"similarities", module_similarities, METH_NOARGS, similarities_doc},
     {"separations", module_separations, METH_NOARGS, separations_doc},
     {"cpu_info", module_cpu_info, METH_NOARGS, cpu_info_doc},
+    {"_take_rows", module_take_rows, METH_VARARGS,
+     PyDoc_STR("_take_rows($module, array, name, n_columns, /)\n--\n\n"
+               "A real matrix as float32 or float64, and whether it was given as one row.")},
     {"_rebuild_memory", uhnpy_rebuild_memory, METH_VARARGS,
      PyDoc_STR("_rebuild_memory($module, patterns, values, prior, keywords, /)\n--\n\n"
                "What a pickled Memory calls.")},
@@ -381,6 +414,11 @@ static int module_exec(PyObject *module) {
     state->recall_type = PyStructSequence_NewType(&recall_desc);
     state->rebuild_memory = PyObject_GetAttrString(module, "_rebuild_memory");
     state->rebuild_partial = PyObject_GetAttrString(module, "_rebuild_partial");
+    if (PyModule_AddFunctions(module, uhnpy_network_functions) < 0 ||
+        PyModule_AddFunctions(module, uhnpy_dense_functions) < 0 ||
+        PyModule_AddFunctions(module, uhnpy_sdm_functions) < 0) {
+        return -1;
+    }
     if (!state->memory_type || !state->partial_type || !state->recall_type ||
         !state->rebuild_memory || !state->rebuild_partial ||
         PyModule_AddType(module, state->memory_type) < 0 ||

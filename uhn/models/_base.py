@@ -1,0 +1,195 @@
+"""What the memories of the family share: configuration, states in and out, steps until rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from uhn import _core
+from uhn.results import STATUSES, Recall, Trace
+
+__all__ = ["CODINGS", "Model", "decode", "encode", "real_rows", "settle", "take_choice"]
+
+Array = npt.NDArray[Any]
+
+#: The two ways to write a two-state unit.
+CODINGS = ("bipolar", "binary")
+
+FIXED_POINT, TWO_CYCLE, STEP_LIMIT, NONE_ACTIVE = range(len(STATUSES))
+
+
+class Model:
+    """A memory of the family: store, retrieve, recall, energy.
+
+    A subclass lists its constructor's parameters in `_parameters` and keeps each under its own
+    name; what it has stored is pickled and copied with it.
+    """
+
+    _parameters: ClassVar[tuple[str, ...]] = ()
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, by name; what was stored is not among them."""
+        return {name: getattr(self, name) for name in self._parameters}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """An empty memory made from what `get_config` returned.
+
+        Raises
+        ------
+        ValueError
+            If `config` has a name that the constructor has not.
+        """
+        unknown = sorted(set(config) - set(cls._parameters))
+        if unknown:
+            raise ValueError(
+                f"{cls.__name__} has no parameter {', '.join(unknown)}; it has "
+                f"{', '.join(cls._parameters)}"
+            )
+        return cls(**config)
+
+    def __repr__(self) -> str:
+        config = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
+        return f"{type(self).__name__}({config})"
+
+
+def take_choice(value: Any, name: str, choices: tuple[str, ...]) -> str:
+    """One of a few words."""
+    if value not in choices or not isinstance(value, str):
+        raise ValueError(f"{name} is {value!r}; it is one of {', '.join(map(repr, choices))}")
+    return value
+
+
+def real_rows(array: npt.ArrayLike, n_columns: int, name: str) -> tuple[Array, bool]:
+    """A finite real matrix (float32 stays, else float64) and whether it came as one row.
+
+    Raises
+    ------
+    ValueError
+        For a wrong width (0 for any), NaN or infinity, naming the argument and the place.
+    TypeError
+        For what is not real numbers.
+    """
+    rows, single = _core._take_rows(array, name, n_columns)
+    return rows, single
+
+
+def encode(rows: Array, coding: str, name: str) -> npt.NDArray[np.int8]:
+    """Two-state rows as int8 of +1 and -1.
+
+    Raises
+    ------
+    ValueError
+        At the first entry that the coding does not have, with the way out.
+    """
+    low = -1 if coding == "bipolar" else 0
+    bad = (rows != 1) & (rows != low)
+    if bad.any():
+        i, j = np.argwhere(bad)[0]
+        value = rows[i, j]
+        other = "binary" if coding == "bipolar" else "bipolar"
+        fix = (
+            f"for 0 and 1 use coding='{other}', or 2 * x - 1"
+            if coding == "bipolar"
+            else f"for +1 and -1 use coding='{other}', or (x + 1) / 2"
+        )
+        if value not in (-1, 0, 1):
+            fix = (
+                f"threshold them first, for example np.where(x > {0 if low else 0.5}, 1, {low})"
+            )
+        raise ValueError(
+            f"{name}[{i}, {j}] is {value:g}, but coding='{coding}' has {low} and 1 only; {fix}"
+        )
+    return np.where(rows == 1, 1, -1).astype(np.int8)
+
+
+def decode(states: npt.NDArray[np.int8], coding: str, dtype: npt.DTypeLike) -> Array:
+    """int8 of +1 and -1 in the caller's coding and type."""
+    if coding == "bipolar":
+        return states.astype(dtype)
+    return (states > 0).astype(dtype)
+
+
+def settle(
+    step: Callable[[Array], tuple[Array, npt.NDArray[np.bool_] | None]],
+    queries: Array,
+    *,
+    n_steps: int,
+    tol: float = 0.0,
+    trace: bool = False,
+) -> tuple[Array, npt.NDArray[np.int64], npt.NDArray[np.uint8], Array, Array, list[Array]]:
+    """Steps a batch of states, each until it rests; no state depends on another.
+
+    Parameters
+    ----------
+    step : callable
+        From states (n, n_features) to the next states, and which of them any memory answered
+        (n,), or None for all. Row i of the result may depend on row i alone.
+    queries : ndarray, shape (n_queries, n_features)
+    n_steps : int
+        The most steps.
+    tol : float
+        A state rests when no component changed by more.
+    trace : bool
+        Keep every state on the way.
+
+    Returns
+    -------
+    state, steps, codes, change
+        As in `Recall`; codes count in `STATUSES`.
+    asked : ndarray
+        The states from which the last step of each was made.
+    way : list of ndarray
+        The states after 0, 1, ... steps; empty without `trace`.
+    """
+    n = len(queries)
+    state = np.array(queries)
+    asked = np.array(queries)
+    before = np.array(queries)
+    steps = np.zeros(n, dtype=np.int64)
+    codes = np.full(n, STEP_LIMIT, dtype=np.uint8)
+    change = np.zeros(n)
+    way = [state.copy()] if trace else []
+    moving = np.arange(n)
+    for t in range(1, n_steps + 1):
+        if moving.size == 0:
+            break
+        now = state[moving]
+        after, answered = step(now)
+        moved = np.abs(after - now).max(axis=1, initial=0).astype(np.float64)
+        rests = moved <= tol
+        cycles = (after == before[moving]).all(axis=1) if t > 1 else np.zeros_like(rests)
+        silent = np.zeros_like(rests) if answered is None else ~answered
+        before[moving] = now
+        asked[moving] = now
+        state[moving] = after
+        steps[moving] = t
+        change[moving] = moved
+        codes[moving[cycles]] = TWO_CYCLE
+        codes[moving[rests]] = FIXED_POINT
+        codes[moving[silent]] = NONE_ACTIVE
+        moving = moving[~(rests | cycles | silent)]
+        if trace:
+            way.append(state.copy())
+    return state, steps, codes, change, asked, way
+
+
+def make_trace(
+    way: list[Array],
+    energy: Callable[[Array], Array] | None,
+    overlaps: Callable[[Array], Array] | None,
+) -> Trace | None:
+    """The trace of a batch from the states on its way; None from an empty list."""
+    if not way:
+        return None
+    return Trace(
+        np.stack(way),
+        None if energy is None else np.stack([energy(states) for states in way]),
+        None if overlaps is None else np.stack([overlaps(states) for states in way]),
+    )
+
+
+__all__ += ["FIXED_POINT", "NONE_ACTIVE", "STEP_LIMIT", "TWO_CYCLE", "Recall", "make_trace"]
