@@ -1,5 +1,6 @@
 """The memories of the family, each with its dynamics, its energy and its theory."""
 
 from uhn.models.bidirectional import BidirectionalAssociativeMemory
+from uhn.models.sequence import SequenceMemory
 
-__all__ = ["BidirectionalAssociativeMemory"]
+__all__ = ["BidirectionalAssociativeMemory", "SequenceMemory"]
