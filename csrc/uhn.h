@@ -57,7 +57,8 @@ typedef enum uhn_status {
     UHN_MISMATCH = -7,      /* partials of different equations, or whose rows overlap */
     UHN_OVERFLOW = -8,      /* the result does not fit the type */
     UHN_CALLBACK = -9,      /* the caller's own similarity or separation failed */
-    UHN_STOPPED = -10       /* the stop callback asked to stop */
+    UHN_STOPPED = -10,      /* the stop callback asked to stop */
+    UHN_NO_ENERGY = -11     /* the equation is not the gradient of anything */
 } uhn_status;
 
 /* A few words for a status, in English, without a full stop; never NULL. */
@@ -110,8 +111,9 @@ typedef struct uhn_row_info {
     const char *name;
     const char *doc;
     const char *parameters;
-    bool is_distance;  /* similarities: may be transformed */
-    bool non_negative; /* similarities: defined for non-negative data only */
+    const char *lagrangian; /* separations: what its weights are the gradient of */
+    bool is_distance;       /* similarities: may be transformed */
+    bool non_negative;      /* similarities: defined for non-negative data only */
     bool is_simplex; /* separations: the weights are non-negative and sum to 1 by definition */
     bool has_normalize; /* separations: `normalize` may be UHN_NORMALIZE_SUM */
     bool has_prior;     /* separations: prior weights are defined */
@@ -263,12 +265,38 @@ typedef enum uhn_stop_reason {
 
 /* Iterates q := retrieve(q), each query on its own, until it rests or n_steps are done (>= 0). With
  * tol < 0 nothing stops early: exactly n_steps. states (n_queries x n_features), and, where not
- * NULL, per query: steps done, why it stopped (uhn_stop_reason), largest change of a component in
- * the last step (as double). n_values must equal n_features unless n_steps is 0. */
+ * NULL, per query: the query from which the last step was made (n_queries x n_features), steps done,
+ * why it stopped (uhn_stop_reason), largest change of a component in the last step (as double).
+ * n_values must equal n_features unless n_steps is 0. */
 uhn_status uhn_recall(const uhn_memory *memory, const uhn_equation *equation,
                       const void *queries, size_t n_queries, size_t n_steps, double tol,
-                      const uhn_run *run, void *states, int64_t *steps, uint8_t *reasons,
-                      double *changes, uhn_error *error);
+                      const uhn_run *run, void *states, void *asked, int64_t *steps,
+                      uint8_t *reasons, double *changes, uhn_error *error);
+
+/* The energy of states (n_states x n_features) under q := retrieve(q): out (n_states), in double. With
+ * L the Lagrangian of the separation,
+ *
+ *     dot             E(v) = 1/2 |v|^2 - L(M v)
+ *     sqeuclidean     E(v) = -L(-d^2),  weights on the simplex
+ *
+ * for an autoassociative memory and weights as they are; else UHN_NO_ENERGY and the reason. The numbers
+ * come from the pass that retrieves: its references and sums are a log-sum-exp already. */
+uhn_status uhn_energy(const uhn_memory *memory, const uhn_equation *equation,
+                      const void *states, size_t n_states, const uhn_run *run, double *out,
+                      uhn_error *error);
+
+/* The gradient of that energy: v - z for dot, 2 (v - z) for sqeuclidean, with z = retrieve(v). out is
+ * (n_states x n_features) of the memory's dtype. */
+uhn_status uhn_energy_gradient(const uhn_memory *memory, const uhn_equation *equation,
+                               const void *states, size_t n_states, const uhn_run *run,
+                               void *out, uhn_error *error);
+
+/* UHN_OK if the energy cannot rise when a state becomes its own query: L is convex, and then
+ * E(v') <= E(v) - 1/2 |v' - v|^2 for dot (the concave-convex procedure). UHN_NO_ENERGY with the
+ * reason otherwise: no energy, or polynomials of a degree that is not odd, convex only for scores
+ * that are never negative. */
+uhn_status uhn_lyapunov(const uhn_memory *memory, const uhn_equation *equation,
+                        uhn_error *error);
 
 /* sim(M, q): out is (n_queries x n_patterns). */
 uhn_status uhn_scores(const uhn_memory *memory, const uhn_equation *equation,

@@ -15,7 +15,6 @@ array([1., 0., 0.])
 from ._core import (
     Memory,
     Partial,
-    Recall,
     __version__,
     attention,
     cpu_info,
@@ -28,11 +27,13 @@ from ._core import (
     similarities,
     similarity,
 )
+from .results import Recall, Trace
 
 __all__ = [
     "Memory",
     "Partial",
     "Recall",
+    "Trace",
     "__version__",
     "attention",
     "cpu_info",

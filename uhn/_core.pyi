@@ -5,7 +5,8 @@ from typing import Any, Final, Literal, SupportsIndex, TypeAlias, TypedDict, fin
 
 import numpy as np
 import numpy.typing as npt
-from _typeshed import structseq
+
+from uhn.results import Recall
 
 __version__: Final[str]
 
@@ -132,7 +133,13 @@ class Memory:
         n_steps: SupportsIndex = 100,
         *,
         tol: _Number | None = 1e-6,
+        trace: bool = False,
     ) -> Recall: ...
+    def energy(self, states: npt.ArrayLike) -> Any: ...
+    def gradient(
+        self, states: npt.ArrayLike, *, out: _Array | None = None
+    ) -> npt.NDArray[Any]: ...
+    def lyapunov(self, mode: Literal["sync"] | str = "sync") -> bool: ...
     def scores(
         self, queries: npt.ArrayLike, *, out: _Array | None = None
     ) -> npt.NDArray[Any]: ...
@@ -177,18 +184,6 @@ class Partial:
     def finish(self, *, out: _Array | None = None) -> npt.NDArray[Any]: ...
     def __reduce_ex__(self, protocol: SupportsIndex, /) -> tuple[Any, ...]: ...
     def __sizeof__(self) -> int: ...
-
-@final
-class Recall(structseq[Any], tuple[Any, Any, Any, Any]):
-    __match_args__: Final = ("state", "n_steps", "status", "change")
-    @property
-    def state(self) -> npt.NDArray[Any]: ...
-    @property
-    def n_steps(self) -> Any: ...
-    @property
-    def status(self) -> Any: ...
-    @property
-    def change(self) -> Any: ...
 
 def retrieve(
     patterns: npt.ArrayLike,

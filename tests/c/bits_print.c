@@ -58,7 +58,7 @@ static void run(const workload *w, uhn_dtype dtype, size_t n_rows, size_t n_feat
     line("nearest", w->name, dtype, status, indices, n_queries * k * sizeof *indices);
     if (!n_values) {
         status = uhn_recall(memory, &w->equation, queries, n_queries, 2, 1e-3, NULL, out, NULL,
-                            NULL, NULL, NULL);
+                            NULL, NULL, NULL, NULL);
         line("recall", w->name, dtype, status, out, n_queries * width * item);
     }
     uhn_memory_free(memory);

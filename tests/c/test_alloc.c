@@ -127,7 +127,7 @@ static uhn_status do_nearest(bool *right) {
 
 static uhn_status do_recall(bool *right) {
     uhn_status status = uhn_recall(memory, &at_work->equation, queries, B, 1, -1, &two_threads,
-                                   out, NULL, NULL, NULL, NULL);
+                                   out, NULL, NULL, NULL, NULL, NULL);
     *right = same_answer();
     return status;
 }
