@@ -159,16 +159,20 @@ def outer_product_error(n_units: int, n_patterns: int) -> float:
     """P(a bit of a stored pattern's partner is wrong after one step), patterns random.
 
     The field times the right bit is n plus (P - 1) n independent signs: exactly a binomial. A
-    field of 0 keeps the right bit.
+    field of 0 leaves a bit that is right half of the time.
     """
     count = n_units * (n_patterns - 1)
-    # The signs must sum to less than -n: fewer than (count - n) / 2 of them +1.
-    fewest = math.ceil((count - n_units) / 2) - 1
-    logs = [
-        math.lgamma(count + 1) - math.lgamma(k + 1) - math.lgamma(count - k + 1)
-        for k in range(max(fewest + 1, 0))
-    ]
-    return math.fsum(math.exp(log - count * math.log(2)) for log in logs)
+
+    def probability(ups: int) -> float:
+        log = math.lgamma(count + 1) - math.lgamma(ups + 1) - math.lgamma(count - ups + 1)
+        return math.exp(log - count * math.log(2))
+
+    # The signs sum to 2 ups - count.
+    wrong = math.fsum(
+        probability(ups) for ups in range(count + 1) if 2 * ups - count < -n_units
+    )
+    even = count >= n_units and (count - n_units) % 2 == 0
+    return wrong + (probability((count - n_units) // 2) / 2 if even else 0.0)
 
 
 # --------------------------------------------------------------------------------- sequences --
