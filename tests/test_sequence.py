@@ -109,7 +109,7 @@ def test_large_degrees_do_not_overflow() -> None:
     [(60, 10, 1), (100, 20, 1), (50, 150, 2), (80, 400, 2), (30, 400, 3)],
 )
 def test_bits_wrong_after_one_step(n, count, degree) -> None:
-    """The exact law of random patterns, within 4.5 standard errors of the mean over memories."""
+    """The exact law of random patterns, within 4.5 standard errors of the mean over nets."""
     expected = twin.exact_transition_error(n, count, degree)
     rates = []
     for seed in range(40):

@@ -15,7 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 import uhn
-from uhn.models._base import make_trace, real_rows, settle, take_choice
+from uhn.models._base import (
+    FIXED_POINT,
+    STEP_LIMIT,
+    make_trace,
+    real_rows,
+    settle,
+    take_choice,
+)
 from uhn.models._held import HoldingModel
 from uhn.models._schedule import whole
 from uhn.results import Recall
@@ -753,10 +760,22 @@ class ContinuousSDM(_Continuous):
         def step(directions: Array) -> tuple[Array, None]:
             return now._memory.retrieve(_directions(directions)), None
 
-        stop = -1.0 if tol is None else float(tol)
-        rest, steps, codes, change, asked, way = settle(
-            step, rows, n_steps=n_steps, tol=stop, trace=trace
-        )
+        if tol is None:
+            asked = rest = rows
+            way = [rows]
+            for _ in range(n_steps):
+                asked, rest = rest, step(rest)[0]
+                way.append(rest)
+            change = np.abs(rest - asked).max(axis=1, initial=0).astype(np.float64)
+            steps = np.full(len(rows), n_steps)
+            codes = np.where((change == 0) & (n_steps > 0), FIXED_POINT, STEP_LIMIT)
+            way = way if trace else []
+        else:
+            if math.isnan(tol):
+                raise ValueError("tol must be a number, got NaN")
+            rest, steps, codes, change, asked, way = settle(
+                step, rows, n_steps=n_steps, tol=tol, trace=trace
+            )
         source = _Directions(now)
         energy = source.energy if now.lyapunov() else None
         return Recall.of_batch(
