@@ -274,7 +274,6 @@ def test_pickles_copies_and_configurations(coding) -> None:
     if coding == "binary":
         X, Y = (X + 1) // 2, (Y + 1) // 2
     memory = filled(X, Y, bias=np.arange(12.0), coding=coding)
-    memory._joined = np.ones((12, 9))
     for other in (pickle.loads(pickle.dumps(memory)), copy.copy(memory), copy.deepcopy(memory)):
         assert np.array_equal(other.weights, memory.weights)
         assert np.array_equal(other.retrieve(X), memory.retrieve(X))

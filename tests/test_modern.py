@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import doctest
+import importlib
 import math
 import pickle
 
@@ -618,6 +620,12 @@ def test_mean_shift_with_values_is_a_kernel_regression() -> None:
 
 
 # ------------------------------------------------------------------ the house's own promises --
+
+
+@pytest.mark.parametrize("part", ["modern", "bidirectional", "sequence"])
+def test_examples_of_the_docstrings(part) -> None:
+    result = doctest.testmod(importlib.import_module(f"uhn.models.{part}"))
+    assert result.attempted > 0 and result.failed == 0
 
 
 @pytest.mark.parametrize("name", list(MAKERS))

@@ -10,13 +10,13 @@ import numpy.typing as npt
 import uhn
 from uhn.models._base import (
     CODINGS,
+    Model,
     decode,
     encode,
     real_rows,
     settle,
     take_choice,
 )
-from uhn.models._held import HoldingModel
 from uhn.models._schedule import whole
 from uhn.results import Recall, Trace
 
@@ -136,7 +136,7 @@ class _Patterns:
         raise ValueError("an energy belongs to a pair: ask the recall for `energy`")
 
 
-class BidirectionalAssociativeMemory(HoldingModel):
+class BidirectionalAssociativeMemory(Model):
     """Pairs of patterns and values that call each other up: a name its face, a face its name.
 
     Two layers of two-state units, every unit of one joined to every unit of the other and to
@@ -204,8 +204,9 @@ class BidirectionalAssociativeMemory(HoldingModel):
         self.value_bias = _vector(value_bias, "value_bias", self.n_values)
         self.coding = take_choice(coding, "coding", CODINGS)
         self._joined: Array | None = None
-        self._forward = _empty()
-        self._backward = _empty()
+        # From patterns to values, and back. A store puts another two here and changes none, so
+        # that whoever read them, a copy of this model too, keeps what it has.
+        self._both = (_empty(), _empty())
 
     @classmethod
     def from_weights(
@@ -239,7 +240,7 @@ class BidirectionalAssociativeMemory(HoldingModel):
     @property
     def n_patterns(self) -> int:
         """Pairs stored."""
-        return len(self._forward)
+        return len(self._both[0])
 
     def __len__(self) -> int:
         return self.n_patterns
@@ -247,20 +248,21 @@ class BidirectionalAssociativeMemory(HoldingModel):
     @property
     def patterns(self) -> Array:
         """The patterns stored, float64, (n_patterns, n_features), in the coding."""
-        return self._written(self._forward, self.n_features)
+        return self._written(self._both[0], self.n_features)
 
     @property
     def values(self) -> Array:
         """The values stored, float64, (n_patterns, n_values), in the coding."""
-        return self._written(self._backward, self.n_values)
+        return self._written(self._both[1], self.n_values)
 
     @property
     def weights(self) -> Array:
         """W = sum x y^T, and the matrix the memory was made from, (n_features, n_values)."""
         total = np.zeros((self.n_features, self.n_values))
-        if len(self):
-            x = np.ascontiguousarray(np.asarray(self._forward).T)
-            y = np.ascontiguousarray(np.asarray(self._backward).T)
+        forward, backward = self._both
+        if len(forward):
+            x = np.ascontiguousarray(np.asarray(forward).T)
+            y = np.ascontiguousarray(np.asarray(backward).T)
             total = uhn.similarity(y, x, "dot")
         return total if self._joined is None else total + self._joined
 
@@ -283,8 +285,10 @@ class BidirectionalAssociativeMemory(HoldingModel):
         if len(x) != len(y):
             raise ValueError(f"{len(x)} patterns but {len(y)} values: a pair needs one of each")
         rows = x.astype(np.float64), y.astype(np.float64)
-        self._forward.store(*rows)
-        self._backward.store(*reversed(rows))
+        forward, backward = (memory.copy() for memory in self._both)
+        forward.store(*rows)
+        backward.store(*reversed(rows))
+        self._both = forward, backward
 
     # --------------------------------------------------------------------------- the recall --
 
@@ -413,15 +417,10 @@ class BidirectionalAssociativeMemory(HoldingModel):
     # ----------------------------------------------------------------------------- privately --
 
     def _layers(self) -> _Layers:
-        if not len(self) and self._joined is None:
+        forward, backward = self._both
+        if not len(forward) and self._joined is None:
             raise ValueError("the memory is empty: store pairs first")
-        return _Layers(
-            self._forward.copy(),
-            self._backward.copy(),
-            self._joined,
-            self.bias,
-            self.value_bias,
-        )
+        return _Layers(forward, backward, self._joined, self.bias, self.value_bias)
 
     def _settled(
         self,

@@ -9,7 +9,7 @@ import copy
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, SupportsIndex
+from typing import Any, ClassVar, Self, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +18,12 @@ import uhn
 from uhn.models._base import (
     FIXED_POINT,
     STEP_LIMIT,
+    Model,
     make_trace,
     real_rows,
     settle,
     take_choice,
 )
-from uhn.models._held import HoldingModel
 from uhn.models._schedule import whole
 from uhn.results import Recall
 
@@ -36,11 +36,18 @@ SEPARATIONS = ("softmax", "entmax", "sparsemax")
 BLOCK = 1024
 
 
-class _Continuous(HoldingModel):
+class _Continuous(Model):
     """Storing and asking, for real patterns in a `uhn.Memory`."""
 
     n_features: int
     _memory: uhn.Memory
+
+    def __copy__(self) -> Self:
+        """A model that shares the rows; what is stored into either afterwards is its own."""
+        clone = object.__new__(type(self))
+        clone.__dict__.update(self.__dict__)
+        clone._memory = self._memory.copy()
+        return clone
 
     @property
     def n_patterns(self) -> int:

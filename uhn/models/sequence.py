@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any, ClassVar, NoReturn
 
@@ -9,8 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 import uhn
-from uhn.models._base import CODINGS, decode, encode, make_trace, real_rows, settle, take_choice
-from uhn.models._held import HoldingModel
+from uhn.models._base import (
+    CODINGS,
+    Model,
+    decode,
+    encode,
+    make_trace,
+    real_rows,
+    settle,
+    take_choice,
+)
 from uhn.models._schedule import whole
 from uhn.results import Recall
 
@@ -23,7 +32,7 @@ SEPARATIONS = ("polynomial", "exponential")
 ENDS = ("cycle", "rest", "open")
 
 
-class SequenceMemory(HoldingModel):
+class SequenceMemory(Model):
     """Sequences of two-state patterns, replayed from any of their patterns.
 
     All units are updated at once, and a pattern near the state drives it to its successor:
@@ -106,6 +115,8 @@ class SequenceMemory(HoldingModel):
             raise ValueError(f"drive is {drive}; it must be finite and above 0")
         if self.hold is None and self.drive != 1:
             raise ValueError("drive is for a memory with `hold`: alone it changes no sign")
+        # A store puts other memories in the place of these and changes none, so that whoever
+        # read them, a copy of this model too, keeps what it has.
         self._next = self._memory(self.degree)
         self._same = None if self.hold is None else self._memory(self.hold)
 
@@ -152,9 +163,13 @@ class SequenceMemory(HoldingModel):
         one = np.ones((len(x), 1))
         # A last feature of 1 carries what is added to every overlap.
         seen = np.concatenate([x, one], axis=1)
+        following = self._next.copy()
+        following.store(seen, np.concatenate([after, after * x], axis=1))
         if self._same is not None:
-            self._same.store(seen, np.concatenate([x, one], axis=1))
-        self._next.store(seen, np.concatenate([after, after * x], axis=1))
+            held = self._same.copy()
+            held.store(seen, np.concatenate([x, one], axis=1))
+            self._same = held
+        self._next = following
 
     # ---------------------------------------------------------------------------- the replay --
 
@@ -275,7 +290,7 @@ class SequenceMemory(HoldingModel):
         now = encode(rows, self.coding, "states")
         if not len(self):
             raise ValueError("the memory is empty: store a sequence first")
-        return self.__copy__(), now, single, rows.dtype
+        return copy.copy(self), now, single, rows.dtype
 
     @property
     def _scale(self) -> float:
