@@ -62,6 +62,7 @@ class _Layers:
         self._forward = forward
         self._backward = backward
         self._joined = joined
+        self._transposed = None if joined is None else np.ascontiguousarray(joined.T)
         self._bias = bias
         self._value_bias = value_bias
 
@@ -71,8 +72,7 @@ class _Layers:
 
     def of_values(self, x: Array) -> Array:
         """W^T x, (n, n_values)."""
-        joined = None if self._joined is None else np.ascontiguousarray(self._joined.T)
-        return _fields(self._forward, joined, x)
+        return _fields(self._forward, self._transposed, x)
 
     def of_patterns(self, y: Array) -> Array:
         """W y, (n, n_features)."""
