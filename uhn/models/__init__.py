@@ -1,3 +1,13 @@
 """The memories of the family, each with its dynamics, its energy and its theory."""
 
-__all__: list[str] = []
+from uhn.models.bidirectional import BidirectionalAssociativeMemory
+from uhn.models.modern import ContinuousSDM, MeanShiftMemory, ModernHopfieldNetwork
+from uhn.models.sequence import SequenceMemory
+
+__all__ = [
+    "BidirectionalAssociativeMemory",
+    "ContinuousSDM",
+    "MeanShiftMemory",
+    "ModernHopfieldNetwork",
+    "SequenceMemory",
+]
