@@ -118,7 +118,7 @@ class Memory:
         *,
         prior: npt.ArrayLike | None = None,
         copy: bool = False,
-    ) -> None: ...
+    ) -> Memory: ...
     def retrieve(
         self,
         queries: npt.ArrayLike,

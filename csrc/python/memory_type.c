@@ -402,7 +402,7 @@ static PyObject *memory_store(Memory *self, PyObject *const *args, Py_ssize_t n_
         store(self, values[0], values[1], values[2], copy) < 0) {
         return NULL;
     }
-    Py_RETURN_NONE;
+    return Py_NewRef((PyObject *)self);
 }
 
 /* ----------------------------------------------------------------------------- computing -- */

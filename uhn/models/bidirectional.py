@@ -173,7 +173,7 @@ class BidirectionalAssociativeMemory(Model):
     >>> faces = [[1, -1, 1, -1, 1, -1], [1, 1, 1, -1, -1, -1]]
     >>> names = [[1, 1, -1, -1], [1, -1, 1, -1]]
     >>> memory = uhn.models.BidirectionalAssociativeMemory(6, 4)
-    >>> memory.store(faces, names)
+    >>> _ = memory.store(faces, names)
     >>> memory.retrieve(faces[0])
     array([ 1.,  1., -1., -1.])
     >>> memory.retrieve_back(names[1])
@@ -266,7 +266,7 @@ class BidirectionalAssociativeMemory(Model):
             total = uhn.similarity(y, x, "dot")
         return total if self._joined is None else total + self._joined
 
-    def store(self, patterns: npt.ArrayLike, values: npt.ArrayLike) -> None:
+    def store(self, patterns: npt.ArrayLike, values: npt.ArrayLike) -> Self:
         """Add pairs.
 
         Parameters
@@ -274,6 +274,10 @@ class BidirectionalAssociativeMemory(Model):
         patterns : array_like, shape (n, n_features) or (n_features,)
         values : array_like, shape (n, n_values) or (n_values,)
             One for each pattern.
+
+        Returns
+        -------
+        The memory itself, so that calls can be chained.
 
         Raises
         ------
@@ -289,6 +293,7 @@ class BidirectionalAssociativeMemory(Model):
         forward.store(*rows)
         backward.store(*reversed(rows))
         self._both = forward, backward
+        return self
 
     # --------------------------------------------------------------------------- the recall --
 

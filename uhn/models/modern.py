@@ -73,7 +73,7 @@ class _Continuous(Model):
         values: npt.ArrayLike | None = None,
         *,
         copy: bool = False,
-    ) -> None:
+    ) -> Self:
         """Add patterns, with the values they are to retrieve or as their own.
 
         Parameters
@@ -85,6 +85,10 @@ class _Continuous(Model):
         copy : bool, default False
             Copy arrays even where they could be borrowed, as `uhn.Memory` does.
 
+        Returns
+        -------
+        The memory itself, so that calls can be chained.
+
         Raises
         ------
         ValueError
@@ -94,6 +98,7 @@ class _Continuous(Model):
         """
         rows, _ = real_rows(patterns, self.n_features, "patterns")
         self._memory.store(rows, values, copy=copy)
+        return self
 
     def retrieve(
         self, states: npt.ArrayLike, n_steps: SupportsIndex = 1, *, tol: float | None = None
@@ -285,7 +290,7 @@ class ModernHopfieldNetwork(_Continuous):
     --------
     >>> import numpy as np, uhn.models
     >>> network = uhn.models.ModernHopfieldNetwork(2, beta=10.0)
-    >>> network.store([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    >>> _ = network.store([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
     >>> found = network.recall([0.8, 0.3])
     >>> found.status, found.memories()[0]
     ('fixed point', array([0]))
@@ -613,7 +618,7 @@ class MeanShiftMemory(_Continuous):
     --------
     >>> import uhn.models
     >>> memory = uhn.models.MeanShiftMemory(2, beta=20.0)
-    >>> memory.store([[0.1, 0.0], [3.0, 0.0]])
+    >>> _ = memory.store([[0.1, 0.0], [3.0, 0.0]])
     >>> memory.recall([0.5, 0.2]).state
     array([0.1, 0. ])
     """
@@ -661,7 +666,7 @@ class ContinuousSDM(_Continuous):
     --------
     >>> import numpy as np, uhn.models
     >>> memory = uhn.models.ContinuousSDM(3, beta=30.0)
-    >>> memory.store([[2.0, 0.0, 0.0], [0.0, 1.0, 1.0]], values=[[1.0, -1.0], [-1.0, 1.0]])
+    >>> _ = memory.store([[2.0, 0.0, 0.0], [0.0, 1.0, 1.0]], values=[[1.0, -1.0], [-1.0, 1.0]])
     >>> np.round(memory.retrieve([5.0, 1.0, 0.0]), 6)
     array([ 1., -1.])
     """
@@ -679,7 +684,7 @@ class ContinuousSDM(_Continuous):
         values: npt.ArrayLike | None = None,
         *,
         copy: bool = False,
-    ) -> None:
+    ) -> Self:
         """Add addresses, with the contents they are to retrieve or as their own.
 
         Parameters
@@ -690,6 +695,10 @@ class ContinuousSDM(_Continuous):
             Contents, given in every call or in none.
         copy : bool, default False
             Copy the contents even where they could be borrowed.
+
+        Returns
+        -------
+        The memory itself, so that calls can be chained.
 
         Raises
         ------
@@ -704,6 +713,7 @@ class ContinuousSDM(_Continuous):
                 "is no address"
             )
         self._memory.store(_directions(rows), values, copy=copy)
+        return self
 
     def retrieve(
         self, states: npt.ArrayLike, n_steps: SupportsIndex = 1, *, tol: float | None = None

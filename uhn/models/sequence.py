@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -79,7 +79,7 @@ class SequenceMemory(Model):
     >>> import numpy as np, uhn.models
     >>> song = np.random.default_rng(0).choice([-1, 1], size=(40, 60))
     >>> memory = uhn.models.SequenceMemory(60, degree=3)
-    >>> memory.store(song)
+    >>> _ = memory.store(song)
     >>> heard = memory.replay(song[7], n_steps=45)
     >>> heard.shape
     (46, 60)
@@ -138,13 +138,17 @@ class SequenceMemory(Model):
         rows = np.asarray(self._next)[:, : self.n_features]
         return decode(rows.astype(np.int8), self.coding, np.float64)
 
-    def store(self, patterns: npt.ArrayLike) -> None:
+    def store(self, patterns: npt.ArrayLike) -> Self:
         """Add one sequence; those stored before stay.
 
         Parameters
         ----------
         patterns : array_like, shape (n, n_features)
             In their order.
+
+        Returns
+        -------
+        The memory itself, so that calls can be chained.
 
         Raises
         ------
@@ -154,7 +158,7 @@ class SequenceMemory(Model):
         rows, _ = real_rows(patterns, self.n_features, "patterns")
         x = encode(rows, self.coding, "patterns").astype(np.float64)
         if not len(x):
-            return
+            return self
         after = np.roll(x, -1, axis=0)
         if self.end == "rest":
             after[-1] = x[-1]
@@ -170,6 +174,7 @@ class SequenceMemory(Model):
             held.store(seen, np.concatenate([x, one], axis=1))
             self._same = held
         self._next = following
+        return self
 
     # ---------------------------------------------------------------------------- the replay --
 
