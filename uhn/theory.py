@@ -874,7 +874,7 @@ def mixed_sequence_capacity(
 # the last place. All distances of 1000 bits together take half a second, once.
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=64)
 def _ball_sizes(n: int) -> tuple[int, ...]:
     """Addresses within distance 0, 1, ... n of an address."""
     sizes, total, term = [], 0, 1
@@ -885,17 +885,13 @@ def _ball_sizes(n: int) -> tuple[int, ...]:
     return tuple(sizes)
 
 
+@functools.lru_cache(maxsize=1 << 14)
 def _intersection(n: int, first: int, second: int, d: int) -> int:
     """Addresses within `first` of one and `second` of another, the two being d apart."""
     # Of the d bits in which the two differ j are those of the second, of the rest k differ from
     # both: the distances are j + k and d - j + k.
+    sizes = _ball_sizes(n - d)
     total, choose = 0, 1
-    sizes, term = [], 0
-    rest = 1
-    for k in range(n - d + 1):
-        term += rest
-        sizes.append(term)
-        rest = rest * (n - d - k) // (k + 1)
     for j in range(d + 1):
         most = min(first - j, second - d + j)
         if most >= 0:
