@@ -672,8 +672,8 @@ def test_patterns_with_a_product_relation() -> None:
     """Four Hadamard rows, the fourth the product of three: a mixture as low as the patterns.
 
     The majority of three signs is (a + b + c - abc) / 2, so that the mixture of the first three
-    has overlaps 1/2, 1/2, 1/2, -1/2, a field along itself, and the energy of a pattern. It is an
-    even sum as well: with patterns so related these need not be unstable.
+    has overlaps 1/2, 1/2, 1/2, -1/2, a field along itself, and the energy of a pattern. It is
+    an even sum as well: with patterns so related these need not be unstable.
     """
     h = np.array([[1]])
     for _ in range(4):
