@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -570,6 +571,20 @@ def test_samples_are_the_same_for_any_number() -> None:
         rows = [tuple(row) for row in found.states.tolist()]
         return dict(zip(rows, found.counts.tolist(), strict=True))
 
+    starts: list[Any] = []
+
+    class Recorder(reference.Network):
+        def recall(self, states: Any, n_steps: int = 100) -> Any:
+            starts.append(np.array(states))
+            return super().recall(states, n_steps)
+
+    for n in (700, 1500, 3000):
+        analysis.sample_fixed_points(Recorder(model.weights), n)
+    assert [len(block) for block in starts] == [700, 1024, 476, 1024, 1024, 952]
+    assert np.array_equal(starts[0], starts[1][:700])
+    assert np.array_equal(starts[1], starts[3]) and np.array_equal(starts[2], starts[4][:476])
+    assert not np.array_equal(starts[3], starts[4]), "each block has starts of its own"
+    assert set(np.unique(starts[0])) == {-1, 1} and abs(starts[3].mean()) < 5 / math.sqrt(12288)
     few, more = counts(700), counts(1500)
     assert all(more[state] >= count for state, count in few.items())
     assert counts(1500) == more and counts(1500, seed=1) != more
@@ -706,6 +721,24 @@ def test_a_whole_landscape_is_told_apart() -> None:
             assert kind == "ghost"
         else:
             assert (kind == "mixture") == (state.tobytes() in three)
+
+
+def test_results_survive_a_pickle() -> None:
+    """Every kind of result comes back equal from bytes."""
+    xi = patterns_of(1, 3, 12)
+    model = reference.Network(reference.hebb(xi))
+    basins = analysis.basins(model, xi, [0.1, 0.4])
+    assert pickle.loads(pickle.dumps(basins)) == basins
+    critical = analysis.critical_distance(model, xi)
+    assert pickle.loads(pickle.dumps(critical)) == critical
+    for result in (
+        analysis.fixed_points(model.weights),
+        analysis.classify(xi, xi),
+        analysis.stability(xi),
+    ):
+        copy = pickle.loads(pickle.dumps(result))
+        for name in getattr(result, "__dict__", None) or result._fields:
+            assert np.array_equal(getattr(copy, name), getattr(result, name)), name
 
 
 # --------------------------------------------------------------------------------- bad input --

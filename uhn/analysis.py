@@ -619,7 +619,7 @@ def fixed_points(model: Any, bias: npt.ArrayLike | None = None, **options: Any) 
     ----------
     model : array_like of shape (n_units, n_units), or a two-state memory
         A model of up to 20 units, or weights of up to 30: 2^20 states take some hundredths of a
-        second, 2^30 about a minute. Weights that are not symmetric have no energy.
+        second, 2^30 about half a minute of one core. Without symmetry there is no energy.
     bias : array_like, shape (n_units,), optional
         For weights alone.
     **options
