@@ -77,10 +77,10 @@ static void test_every_state(void) {
 static void test_scaled_ties(void) {
     rng r = {.state = 2};
     size_t n_ties = 0;
-    for (int round = 0; round < 40; round++) {
+    for (int round = 0; round < 120; round++) {
         const size_t n = 6 + rng_below(&r, 7), n_words = (((size_t)1 << n) + 63) / 64;
         memset(weights, 0, sizeof weights);
-        for (size_t k = 0; k < 4; k++) {
+        for (int k = 0; k < 3 + round % 4; k++) {
             const uint64_t pattern = rng_next(&r);
             for (size_t i = 0; i < n; i++)
                 for (size_t j = 0; j < n; j++)
@@ -104,6 +104,23 @@ static void test_scaled_ties(void) {
         }
     }
     CHECK(n_ties > 40, "%zu ties: the case decides nothing", n_ties);
+}
+
+/* A field of 2^-40 beside weights of 1 is below what a Gray code may lose, and yet decides. */
+static void test_fields_just_off_zero(void) {
+    for (int sign = -1; sign <= 1; sign++) {
+        memset(weights, 0, sizeof weights);
+        weights[1] = 1;
+        weights[2] = 1 + sign * 0x1p-40;
+        CHECK_OK(uhn_fixed_points(weights, NULL, 3, NULL, stable, NULL));
+        /* Units 1 and 2 apart: the field of unit 0 is -sign 2^-40 where unit 1 is +1. */
+        for (uint32_t s = 0; s < 8; s++) {
+            const bool up = s & 1, one = s >> 1 & 1, two = s >> 2 & 1;
+            const bool rest =
+                one == two ? up == one : sign == 0 || up == (sign < 0 ? one : two);
+            CHECK((stable[0] >> s & 1) == rest, "state %u, sign %d", s, sign);
+        }
+    }
 }
 
 static int stop_at_once(void *context) {
@@ -141,6 +158,7 @@ static void test_refusals(void) {
 int main(void) {
     test_every_state();
     test_scaled_ties();
+    test_fields_just_off_zero();
     test_refusals();
     return check_done();
 }
