@@ -250,6 +250,36 @@ def test_basins_of_other_memories() -> None:
     assert analysis.stable_fraction(binary, (few + 1) // 2) == 1
 
 
+def test_options_reach_the_model() -> None:
+    """What is not an argument goes to the model; its own seed by the name of order_seed."""
+    asked: list[dict[str, Any]] = []
+
+    class Echo:
+        n_features = 6
+
+        def retrieve(self, states: Any, **options: Any) -> Any:
+            asked.append(options)
+            return np.array(states)
+
+        def recall(self, states: Any, **options: Any) -> Any:
+            asked.append(options)
+            return uhn.Recall((states, 0, np.full(len(states), "fixed point"), 0))
+
+    xi = patterns_of(0, 2, 6)
+    analysis.basins(Echo(), xi, 0.2, order_seed=3, mode="async")
+    analysis.critical_distance(Echo(), xi, order_seed=4)
+    analysis.sample_fixed_points(Echo(), 5, order_seed=5, n_steps=2)
+    analysis.stable_fraction(Echo(), xi, tie="+1")
+    analysis.fixed_points(Echo(), n_steps=2)
+    assert asked[0] == {"mode": "async", "seed": 3}
+    assert asked[1] == {"seed": 4}
+    assert asked[-3:] == [
+        {"n_steps": 2, "seed": 5},
+        {"n_steps": 1, "tie": "+1"},
+        {"n_steps": 2},
+    ]
+
+
 def test_denoising_at_a_low_load() -> None:
     """N = 400, 10 patterns, a quarter of the bits flipped: 200 of 200 come back exactly."""
     xi = patterns_of(0, 10, 400)

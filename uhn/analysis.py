@@ -86,6 +86,11 @@ def _ask(model: Any, states: Bits, options: dict[str, Any]) -> Array:
     return answer if coding == "bipolar" else 2 * answer - 1
 
 
+def _with_order(options: dict[str, Any], order_seed: int | None) -> dict[str, Any]:
+    """Options of a model, its own seed among them."""
+    return options if order_seed is None else {**options, "seed": order_seed}
+
+
 def _dots(rows: Array, queries: Array) -> Array:
     """queries @ rows.T of whole numbers, exact below 2^53."""
     left = np.ascontiguousarray(rows, dtype=np.float64)
@@ -416,6 +421,8 @@ def basins(
     n_trials: int = 10,
     seed: int = 0,
     criterion: float = 1.0,
+    *,
+    order_seed: int | None = None,
     **options: Any,
 ) -> Basins:
     """How often damaged patterns come back, for growing damage.
@@ -435,6 +442,8 @@ def basins(
     seed : int, default 0
     criterion : float, default 1
         The least overlap with the pattern that counts as recovered; 1 is every bit.
+    order_seed : int, optional
+        The ``seed`` of ``model.retrieve``, for models that look at units in a random order.
     **options
         For ``model.retrieve``, such as ``n_steps`` and ``mode``.
 
@@ -448,6 +457,7 @@ def basins(
         For noise outside [0, 1], patterns that are not of two states, a model whose answers are
         of another shape.
     """
+    options = _with_order(options, order_seed)
     cells = _Cells(model, patterns, n_trials, seed, criterion, options)
     levels = np.atleast_1d(np.asarray(noise, dtype=np.float64))
     if levels.ndim != 1 or not ((levels >= 0) & (levels <= 1)).all():
@@ -484,6 +494,8 @@ def critical_distance(
     n_trials: int = 10,
     seed: int = 0,
     criterion: float = 1.0,
+    *,
+    order_seed: int | None = None,
     **options: Any,
 ) -> CriticalDistance:
     """The noise at which half of the damaged patterns are recovered, with its interval.
@@ -494,13 +506,14 @@ def critical_distance(
 
     Parameters
     ----------
-    model, patterns, n_trials, seed, criterion, **options
+    model, patterns, n_trials, seed, criterion, order_seed, **options
         As for `basins`.
 
     Returns
     -------
     CriticalDistance
     """
+    options = _with_order(options, order_seed)
     cells = _Cells(model, patterns, n_trials, seed, criterion, options)
     most = cells.n_features // 2
 
@@ -611,9 +624,9 @@ def _codes_of(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
 def fixed_points(model: Any, bias: npt.ArrayLike | None = None, **options: Any) -> FixedPoints:
     """Every fixed point of a small network or memory, by looking at all of its states.
 
-    For a matrix of weights a state is a fixed point when no unit disagrees with its field,
-    s_i (W s + b)_i >= 0: ties keep the state, and the diagonal takes part as it stands. For a
-    model a state is a fixed point when one step of `retrieve` leaves it as it is.
+    For a matrix of weights, which acts on +1 and -1, a state is a fixed point when no unit
+    disagrees with its field, s_i (W s + b)_i >= 0: ties keep the state, and the diagonal takes
+    part as it stands. For a model it is one when one step of `retrieve` leaves it as it is.
 
     Parameters
     ----------
@@ -713,7 +726,12 @@ def _asked(model: Any, options: dict[str, Any]) -> FixedPoints:
 
 
 def sample_fixed_points(
-    model: Any, n_samples: int = 1000, seed: int = 0, **options: Any
+    model: Any,
+    n_samples: int = 1000,
+    seed: int = 0,
+    *,
+    order_seed: int | None = None,
+    **options: Any,
 ) -> FixedPoints:
     """Fixed points that random starts come to, with how many came to each.
 
@@ -725,6 +743,8 @@ def sample_fixed_points(
     n_samples : int, default 1000
         Starts: states of independent random units. The first ones are the same for any number.
     seed : int, default 0
+    order_seed : int, optional
+        The ``seed`` of ``model.recall``, for models that look at units in a random order.
     **options
         For ``model.recall``, such as ``n_steps`` and ``mode``.
 
@@ -734,6 +754,7 @@ def sample_fixed_points(
     """
     n_samples, seed = whole(n_samples, "n_samples", 1), whole(seed, "seed", 0)
     n_features, coding = int(model.n_features), _coding(model)
+    options = _with_order(options, order_seed)
     found, counts = np.empty((0, n_features), dtype=np.int8), np.empty(0, dtype=np.int64)
     for block, start in enumerate(range(0, n_samples, 1024)):
         rng = np.random.default_rng(np.random.SeedSequence([seed, block]))
