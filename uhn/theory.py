@@ -736,7 +736,7 @@ def bam_overlap(load: npt.ArrayLike) -> Any:
 
     Solves m = erf(m / sqrt(2 alpha r)), C = sqrt(2 / (pi alpha r)) exp(-m^2 / (2 alpha r)),
     r = (1 + C^2) / (1 - C^2)^2; 0 above `bam_critical().load`. Source: Tanaka, Kakiya,
-    Kabashima, Phys. Rev. E 61, 1353 (2000); Shouno, Kido, Okada, cond-mat/0402126.
+    Kabashima (0.1998); Shouno, Kido, Okada, cond-mat/0402126.
 
     Parameters
     ----------
