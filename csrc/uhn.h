@@ -388,6 +388,19 @@ void uhn_schedule_sweep(const uhn_schedule *schedule, size_t n_units, size_t swe
 void uhn_pack_rows(const int8_t *rows, size_t n_rows, size_t n_columns, uint64_t *out);
 void uhn_pack_columns(const int8_t *rows, size_t n_rows, size_t n_columns, uint32_t *out);
 
+/* --------------------------------------------------------------------------------- landscape -- */
+
+enum { UHN_LANDSCAPE_UNITS = 30 };
+
+/* Which of the 2^n_units states of a network are fixed points: s_i (W s + b)_i >= 0 for every unit,
+ * ties keeping the state (n_units from 1 to UHN_LANDSCAPE_UNITS). weights (n_units x n_units) need
+ * not be symmetric; bias (n_units) may be NULL. `stable` has 2^n_units bits, rounded up to whole
+ * words, lowest bit first: bit c is that of the state whose unit i is +1 where bit i of c is set.
+ * Exact for whole numbers whose sums stay below 2^52; for others a field that is 0 but for the
+ * rounding of weights and sum is a tie. On an error `stable` holds anything. */
+uhn_status uhn_fixed_points(const double *weights, const double *bias, size_t n_units,
+                            const uhn_run *run, uint64_t *stable, uhn_error *error);
+
 /* ---------------------------------------------------------------------------------- partials -- */
 
 /* What queries have retrieved so far from some of the patterns. Merging is associative; the order

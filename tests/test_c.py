@@ -48,6 +48,7 @@ WRAPPED = ["malloc", "calloc", "realloc", "free", "posix_memalign", "aligned_all
 WRAPPED += ["pthread_create"]
 PROGRAMS = [
     "test_scalar",
+    "test_landscape",
     "test_retrieve",
     "test_bits",
     "test_errors",

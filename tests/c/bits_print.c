@@ -96,6 +96,26 @@ static void run_attention(uhn_dtype dtype, size_t n_keys, size_t n_features, siz
     free(mask);
 }
 
+/* Landscapes of whole-numbered and of other weights, over two blocks and more. */
+static void run_landscape(size_t n_units) {
+    rng r = {.state = 31 + n_units};
+    const size_t n_words = ((size_t)1 << n_units) / 64;
+    double *weights = must_alloc(n_units * n_units * sizeof *weights);
+    uint64_t *stable = must_alloc(n_words * sizeof *stable);
+    for (int whole = 0; whole < 2; whole++) {
+        for (size_t i = 0; i < n_units; i++)
+            for (size_t j = 0; j <= i; j++) {
+                const double w = (double)((int64_t)(rng_next(&r) >> 43) - (1 << 20));
+                weights[i * n_units + j] = weights[j * n_units + i] =
+                    whole ? (double)(int)(w / (1 << 19)) : w / 3;
+            }
+        uhn_status status = uhn_fixed_points(weights, NULL, n_units, NULL, stable, NULL);
+        line("landscape", whole ? "whole" : "thirds", UHN_FLOAT64, status, stable,
+             n_words * sizeof *stable);
+    }
+    free(weights), free(stable);
+}
+
 int main(int argc, char **argv) {
     if (argc > 1 && !strcmp(argv[1], "--available")) {
         for (const char *p = uhn_cpu_available(); *p; p++)
@@ -126,5 +146,7 @@ int main(int argc, char **argv) {
         free(list);
         run_attention((uhn_dtype)dtype, 1500, 24, 20);
     }
+    run_landscape(9);
+    run_landscape(14);
     return 0;
 }

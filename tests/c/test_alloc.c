@@ -210,6 +210,20 @@ static uhn_status do_attention(bool *right) {
     return status;
 }
 
+static uhn_status do_landscape(bool *right) {
+    enum { UNITS = 14, WORDS = (1 << UNITS) / 64 };
+    double weights[UNITS * UNITS];
+    static uint64_t wanted[WORDS], stable[WORDS];
+    static bool known;
+    for (int i = 0; i < UNITS; i++)
+        for (int j = 0; j < UNITS; j++) weights[i * UNITS + j] = i == j ? 0 : (i * j) % 5 - 2;
+    uhn_status status = uhn_fixed_points(weights, NULL, UNITS, &two_threads, stable, NULL);
+    if (!known) memcpy(wanted, stable, sizeof stable);
+    known = true;
+    *right = !memcmp(stable, wanted, sizeof stable);
+    return status;
+}
+
 /* Returns how many allocations the scenario makes. */
 static long sweep(const char *name, scenario run) {
     bool right = false;
@@ -255,7 +269,7 @@ int main(void) {
                      {"life of a shard", do_life}, {"retrieve alone", do_retrieve_alone},
                      {"scores", do_scores},        {"nearest", do_nearest},
                      {"recall", do_recall},        {"separate", do_separate},
-                     {"attention", do_attention}};
+                     {"attention", do_attention},  {"landscape", do_landscape}};
     rng r = {.state = 21};
     workload *list;
     size_t n = all_workloads(&list, D);
