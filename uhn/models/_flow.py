@@ -100,7 +100,8 @@ class FlowTrace(Trace):
     Attributes
     ----------
     states : ndarray, shape (n_times, n_states, n_features)
-    energies : ndarray, shape (n_times, n_states)
+    energies : ndarray, shape (n_times, n_states), or None
+        None where the network has no energy.
     overlaps : None
     times : ndarray, shape (n_times,)
         From 0. It ends where every state had come to rest.
@@ -404,6 +405,19 @@ def _every(value: Any) -> int:
     return number
 
 
+def _along(energies: Callable[[Parts, Array], Array], way: Parts) -> Array:
+    """Energies along a way, (n_times, n_states)."""
+    n_times, n = way[0].shape[:2]
+    rows = np.tile(np.arange(n), n_times)
+    flat = tuple(x.reshape(n_times * n, -1) for x in way)
+    # Some hundred states at a time, so that scores of a long trace do not fill the memory.
+    pieces = [
+        energies(tuple(x[i : i + 512] for x in flat), rows[i : i + 512])
+        for i in range(0, n_times * n, 512)
+    ]
+    return np.concatenate(pieces or [np.zeros(0)]).reshape(n_times, n)
+
+
 def make_trajectory(
     ended: Ended,
     *,
@@ -411,7 +425,7 @@ def make_trajectory(
     output: Array,
     hidden: Array | None,
     source: Source,
-    energies: Callable[[Parts, Array], Array],
+    energies: Callable[[Parts, Array], Array] | None,
 ) -> Trajectory:
     """The result of `integrate`.
 
@@ -423,25 +437,17 @@ def make_trajectory(
     output, hidden : ndarray
         Of the states at the end.
     source : Source
-    energies : callable
+    energies : callable or None
         From populations (n, ...) and the numbers of their states (n,) to energies (n,).
     """
     trace = None
     if ended.way:
-        n_times, n = len(ended.way), len(ended.codes)
         stacked = tuple(np.stack(x) for x in zip(*ended.way, strict=True))
-        rows = np.tile(np.arange(n), n_times)
-        flat = tuple(x.reshape(n_times * n, -1) for x in stacked)
-        # A few hundred states at a time, so that scores of a long trace do not fill the memory.
-        pieces = [
-            energies(tuple(x[i : i + 512] for x in flat), rows[i : i + 512])
-            for i in range(0, n_times * n, 512)
-        ]
-        energy = np.concatenate(pieces or [np.zeros(0)]).reshape(n_times, n)
+        energy = None if energies is None else _along(energies, stacked)
         at = (slice(None), 0) if single else (slice(None),)
         trace = FlowTrace(
             stacked[0][at],
-            energy[at],
+            None if energy is None else energy[at],
             None,
             times=ended.times,
             hidden=stacked[1][at] if len(stacked) > 1 else None,

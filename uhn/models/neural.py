@@ -708,11 +708,11 @@ class NeuralDynamics(Model):
     def _value_term(self, v: Array, g: Array) -> Array:
         """g.v - L_v(v)."""
         if self.activation == "identity":
-            return 0.5 * (v * v).sum(axis=1)
+            return np.asarray(0.5 * (v * v).sum(axis=1))
         if self.activation == "sphere":
             return np.zeros(len(v))
         gain = self.gain or 1.0
-        return (g * v - _flow.log_cosh(gain * v) / gain).sum(axis=1)
+        return np.asarray((g * v - _flow.log_cosh(gain * v) / gain).sum(axis=1))
 
     def lyapunov(self, mode: str | None = None) -> bool:
         """Whether the energy cannot rise along a flow of this network.
