@@ -328,23 +328,24 @@ def integrate(
         times.append(time)
         way.append(tuple(x.copy() for x in parts))
 
-    def checked(at: Parts, rows: Array, time: float) -> tuple[Term, ...]:
-        try:
-            return rhs(at, rows)
-        except ValueError as error:
-            raise ValueError(
-                f"the flow cannot be followed beyond t = {time:g} (dt = {dt:g}): {error}; "
-                f"{explain()}"
-            ) from error
+    def infinite(row: int, time: float) -> ValueError:
+        return ValueError(
+            f"state {row} is no longer finite at t = {time:g} (dt = {dt:g}): {explain()}"
+        )
 
-    def finite(at: Parts, rows: Array, time: float) -> None:
-        for x in at:
-            if not np.isfinite(x).all():
-                row = rows[np.flatnonzero(~np.isfinite(x).all(axis=1))[0]]
-                raise ValueError(
-                    f"state {row} is no longer finite at t = {time:g} (dt = {dt:g}): "
-                    f"{explain()}"
+    def failure(error: ValueError, at: Parts, rows: Array, time: float) -> ValueError:
+        """The error of the first state that the core refuses, and when."""
+        for i, row in enumerate(rows):
+            try:
+                one = tuple(x[i : i + 1] for x in at)
+                _advance(rhs, one, rhs(one, rows[i : i + 1]), rows[i : i + 1], dt, method)
+            except ValueError as first:
+                if "not finite" in str(first) or "infinite" in str(first):
+                    return infinite(row, time)
+                return ValueError(
+                    f"state {row} cannot be followed beyond t = {time:g} (dt = {dt:g}): {first}"
                 )
+        return error
 
     if every is not None:
         record(0.0)
@@ -352,7 +353,14 @@ def integrate(
     with np.errstate(over="ignore", invalid="ignore"):
         for step in range(n_steps + 1):
             now = _subset(parts, moving)
-            terms = checked(now, moving, step * dt)
+            try:
+                terms = rhs(now, moving)
+            except ValueError as error:
+                why = failure(error, now, moving, step * dt)
+                if step == n_steps and "no longer finite" in str(why):
+                    rate[moving] = np.inf  # the states are finite still: that will do
+                    break
+                raise why from error
             residual = _residual(now, terms, bounds)
             rate[moving] = residual
             rests = residual <= tol
@@ -368,13 +376,13 @@ def integrate(
             try:
                 after = _advance(rhs, now, terms, moving, length, method)
             except ValueError as error:
-                raise ValueError(
-                    f"the flow cannot be followed beyond t = {step * dt:g} (dt = {dt:g}): "
-                    f"{error}; {explain()}"
-                ) from error
+                raise failure(error, now, moving, step * dt) from error
             if bounds is not None:
                 after = tuple(np.clip(x, *bounds) for x in after)
-            finite(after, moving, step * dt + length)
+            for x in after:
+                if not np.isfinite(x).all():
+                    bad = np.flatnonzero(~np.isfinite(x).all(axis=1))[0]
+                    raise infinite(moving[bad], step * dt + length)
             change[moving] = np.abs(after[0] - now[0]).max(axis=1, initial=0)
             steps[moving] = step + 1
             stuck = np.ones(len(moving), dtype=np.bool_)
@@ -409,7 +417,7 @@ def _along(energies: Callable[[Parts, Array], Array], way: Parts) -> Array:
     """Energies along a way, (n_times, n_states)."""
     n_times, n = way[0].shape[:2]
     rows = np.tile(np.arange(n), n_times)
-    flat = tuple(x.reshape(n_times * n, -1) for x in way)
+    flat = tuple(x.reshape(n_times * n, x.shape[2]) for x in way)
     # Some hundred states at a time, so that scores of a long trace do not fill the memory.
     pieces = [
         energies(tuple(x[i : i + 512] for x in flat), rows[i : i + 512])

@@ -94,7 +94,7 @@ class Lagrangian:
         return top[:, 0] + _flow.log1p(np.maximum(total - 1, 0)) / self.beta
 
     def curvature(self, h: Array, f: Array, x: Array) -> Array:
-        """H(h) x, (n, n_patterns); f = f(h)."""
+        """H(h) x, (n, n_patterns); f = f(h), and H is finite (`is_steep`)."""
         return np.asarray(self._curvature(h, f, x), dtype=x.dtype)
 
     def _curvature(self, h: Array, f: Array, x: Array) -> Any:
@@ -113,16 +113,11 @@ class Lagrangian:
             return beta * f * (x - (f * x).sum(axis=1, keepdims=True))
         if name in ("max", "topk", "threshold"):
             return np.zeros_like(x)
-        if name == "sqrt":
-            return 0.5 * x / f
-        # Entmax: beta (diag s - s s^T / sum s) with s = f^(2 - alpha) on the support.
+        # Entmax, alpha <= 2: beta (diag s - s s^T / sum s), s = f^(2 - alpha) on the support.
         if self.alpha == 2:
             s = (f > 0).astype(f.dtype)
-        elif self.alpha < 2:
-            s = _core.separate(f, "polynomial", degree=2 - self.alpha)
         else:
-            power = _core.separate(f, "polynomial", degree=self.alpha - 2)
-            s = np.divide(1, power, out=np.zeros_like(f), where=power > 0)
+            s = _core.separate(f, "polynomial", degree=2 - self.alpha)
         mean = (s * x).sum(axis=1, keepdims=True) / s.sum(axis=1, keepdims=True)
         return beta * s * (x - mean)
 
@@ -133,15 +128,17 @@ class Lagrangian:
 
     @property
     def is_steep(self) -> bool:
-        """Whether H is infinite at 0."""
+        """Whether H is infinite where a weight becomes 0."""
+        if self.name == "entmax":
+            return self.alpha > 2
         return self.name in ("sqrt", "polynomial", "rectified_polynomial") and self.degree < 1
 
     @property
     def steepest(self) -> float | None:
-        """A bound on the eigenvalues of H, where there is one."""
+        """A bound on the eigenvalues of a finite H, where there is one."""
         if self.name in ("softmax", "softmax1", "topk_softmax"):
             return self.beta / 2
-        if self.name == "sparsemax" or (self.name == "entmax" and self.alpha <= 2):
+        if self.name in ("sparsemax", "entmax"):
             return self.beta
         if self.name in ("max", "topk", "threshold"):
             return 0.0

@@ -61,8 +61,8 @@ class ContinuousHopfieldNetwork(Model):
     Notes
     -----
     `store` is Hebb's rule, W = sum xi xi^T / normalize with a diagonal of 0, of patterns
-    written as +1 and -1. In binary coding 2 V - 1 takes the place of the state: the bias becomes
-    -W 1 / 2, under which fields are half of those of the bipolar network.
+    written as +1 and -1. In binary coding 2 V - 1 takes the place of the state: the bias
+    becomes -W 1 / 2, under which fields are half of those of the bipolar network.
 
     Steps must be below 2 R C (see `run`). Without a leak no such limit is known beforehand: for
     "clip" steps below 2 C divided by the largest eigenvalue of -W never raise the energy.

@@ -104,7 +104,7 @@ class NeuralDynamics(Model):
     Euler step must be below twice the shortest time constant, and 0.01 of it is short. For dot
     products with h at rest, g = v and a convex L, each step below 2 tau_v lowers E_red by
     (tau_v / dt - 1/2) |dv|^2 at least. 'manhattan', 'euclidean' and 'chebyshev' have kinks at
-    the bottom of their valleys, across which steps oscillate: E may rise by O(dt^2) there.
+    the bottom of their valleys, across which steps oscillate: E may rise by O(dt) there.
 
     'identity' with dot products has no lowest energy where the largest eigenvalue of M M^T
     is above 1, nor have the polynomials far from 0: v explodes, which is an error that says so.
@@ -201,8 +201,8 @@ class NeuralDynamics(Model):
             )
         if form == "gradient" and self.tau_h and self._lagrangian.is_steep:
             raise ValueError(
-                f"form='gradient' needs f' at scores of 0, where that of {separation!r} is "
-                "infinite; use form='krotov_hopfield'"
+                f"form='gradient' needs f', but that of {separation!r} is infinite where a "
+                "weight becomes 0; use form='krotov_hopfield'"
             )
         self._patterns: Array | None = None
         self._values: Array | None = None
@@ -754,10 +754,12 @@ class NeuralDynamics(Model):
         if self.tau_h is None:
             return True, "v' is minus the gradient of E_red(v), times a semidefinite matrix"
         if self.form == "gradient":
-            return (
-                True,
-                "h' is minus the gradient of E, and v' as well, times a semidefinite matrix",
-            )
+            if self.separation == "topk_softmax":
+                return False, (
+                    "E(v, h) jumps where another pattern comes among the k largest, and in the "
+                    "gradient form h may go there against the jump; use form='krotov_hopfield'"
+                )
+            return True, "h' is minus the gradient of E, and v' times a semidefinite matrix"
         if not self._lagrangian.is_convex:
             return False, (
                 "slow memory neurons need a convex Lagrangian, and h^(n+1) is not convex for "
