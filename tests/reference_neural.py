@@ -84,7 +84,7 @@ def separate(h: Array, sep: dict[str, Any]) -> Array:
 def lagrangian(h: Array, sep: dict[str, Any]) -> float:
     """L(h), whose gradient is f.
 
-    Where weights are a point p of the simplex, L is the conjugate f.h - Omega(f) of its entropy.
+    Where f is a point of the simplex, L is the conjugate f.h - Omega(f) of its entropy.
     """
     name = sep["separation"]
     f = separate(h, sep)
@@ -265,7 +265,7 @@ def graded_energy(network: Graded, u: Array) -> float:
     return float(total)
 
 
-# ------------------------------------------------------------------------ travelling salesman --
+# ----------------------------------------------------------------------- travelling salesman --
 
 #: The ten cities of HT.
 CITIES = np.array(
@@ -316,7 +316,7 @@ def held_karp(d: Array) -> tuple[float, list[int]]:
 def tsp_energy(
     d: Array, v: Array, a: float, b: float, c: float, weight: float, n: float
 ) -> float:
-    """HT eq. 5 of V (city, position): one city a position, one position a city, n in all, length.
+    """HT eq. 5 of V (city, position): one city a place, one place a city, n in all, length.
 
     a/2 sum_x sum_{i != j} V_xi V_xj + b/2 sum_i sum_{x != y} V_xi V_yi + c/2 (sum V - n)^2
     + weight/2 sum_xyi d_xy V_xi (V_y,i+1 + V_y,i-1).

@@ -69,7 +69,7 @@ SEPS: dict[str, dict[str, Any]] = {
 JUMPS = ("max", "topk", "topk_softmax", "threshold")
 #: f' is infinite where a weight becomes 0, so that there is no gradient form.
 STEEP = ("sqrt", "entmax 2.5")
-#: Weights that grow with the score, or need scores >= 0: for distances behind a transform alone.
+#: Weights that grow with the score, or need scores >= 0: for distances behind a transform.
 UNBOUNDED = ("identity", "square", "cube", "rectified", "rectified line", "sqrt", "log1p")
 KINKED = ("euclidean", "manhattan", "chebyshev")
 
@@ -122,7 +122,7 @@ def test_slow_memory_neurons_choose_the_basin(tau_h, t, end) -> None:
     """Same start, same energy: five times slower memory neurons end in another memory."""
     network = NeuralDynamics(beta=2.0, tau_h=tau_h)
     network.store(X)
-    way = network.run(V0, t, 0.01)
+    way = network.run(V0, t, 0.01, record_every=5)
     np.testing.assert_allclose(way.state, end, rtol=0, atol=1.5e-8)
     assert way.trace.energies[0] == pytest.approx(-0.17930614, abs=1e-8)
     assert (np.diff(way.trace.energies) <= 1e-14).all()
@@ -130,7 +130,7 @@ def test_slow_memory_neurons_choose_the_basin(tau_h, t, end) -> None:
     if energy is not None:
         assert network.energy(way.state) == pytest.approx(energy, abs=1e-8)
         assert way.energy == pytest.approx(energy, abs=1e-8)
-    assert len(way.times) == round(t / 0.01) + 1
+    assert len(way.times) == round(t / 0.05) + 1
     assert way.times[-1] == t
 
 
@@ -216,7 +216,7 @@ def test_manhattan_gradient_leads_to_weighted_medians() -> None:
 
 @pytest.mark.parametrize("sep", SEPS)
 def test_one_euler_step_is_the_one_shot_memory(sep) -> None:
-    """A step of dt = tau_v with memory neurons at rest is Memory.retrieve, equal to the last bit."""
+    """A step of dt = tau_v, h at rest, is Memory.retrieve: equal to the last bit."""
     rng = np.random.default_rng(1)
     patterns = np.abs(rng.standard_normal((2500, 9))).astype(np.float32)
     queries = np.abs(rng.standard_normal((5, 9))).astype(np.float32) / 9
@@ -274,7 +274,7 @@ def test_projection_of_squared_distances_is_mean_shift() -> None:
 
 @pytest.mark.parametrize(("sim", "sep"), PAIRS, ids=IDS)
 def test_trajectories_are_those_of_the_twin(sim, sep) -> None:
-    """Five steps and their energies, for every kind of memory neuron, flow and activation."""
+    """Three steps and their energies, for every kind of memory neuron, flow and activation."""
     patterns, states, hidden = data(5, sep)
     cases: list[dict[str, Any]] = [
         {},
@@ -294,9 +294,9 @@ def test_trajectories_are_those_of_the_twin(sim, sep) -> None:
         of = model(sim, sep, patterns, **{**options, "leak": float(options.get("leak", 1))})
         slow = config.get("tau_h") is not None
         v, h = states[0], hidden[0] if slow else None
-        way = network.run(v, 0.25, 0.05, hidden=h, inputs=inputs)
+        way = network.run(v, 0.15, 0.05, hidden=h, inputs=inputs)
         start = v if h is None else np.concatenate([v, h])
-        expected = np.array(twin.euler(twin.field_of(of), start, 0.05, 5))
+        expected = np.array(twin.euler(twin.field_of(of), start, 0.05, 3))
         expected = expected[: len(way.times)]  # what nothing moves rests at once
         # f' of the twin is a difference quotient, good to about 1e-9.
         rough = 1e-7 if config.get("form") == "gradient" else 1e-12
@@ -474,7 +474,7 @@ def test_energy_never_rises_along_the_gradient_flow(sim, sep) -> None:
     rise by |dv| times the jump of the gradient there, at most twice the pull.
     """
     rises, steps = 0, 0
-    for seed in (10, 11)[: 1 if sim.split()[0] in KINKED else 2]:
+    for seed in (10, 11)[: 2 if sim == "dot" else 1]:
         patterns, states, hidden = data(seed, sep)
         for tau_h in (None, 0.3, 4.0):
             for form in ("krotov_hopfield", "gradient")[: 1 if tau_h in (None, 4.0) else 2]:
@@ -523,7 +523,7 @@ def test_each_euler_step_obeys_its_bound_for_dot_products(sep) -> None:
     With slow memory neurons E(v1, h1) - E(v, h) <= -(f1 - f).M dv - (tau_v / dt - 1/2) |dv|^2.
     """
     rng = np.random.default_rng(12)
-    for case in range(40):
+    for case in range(15):
         patterns, states, hidden = data(100 + case, sep)
         if sep in ("cube", "rectified", "exponential"):
             patterns = patterns / 3  # or a long step leaves the basin of the minimum
@@ -763,7 +763,7 @@ def test_readout_of_a_third_population() -> None:
     np.testing.assert_allclose(plain.readout(X @ X[0]), plain.run(X[0], 1, 1).state, atol=1e-15)
 
 
-# ------------------------------------------------------------------------------ the same bits --
+# ----------------------------------------------------------------------------- the same bits --
 
 
 @pytest.mark.parametrize(
@@ -815,7 +815,7 @@ def test_bits_do_not_depend_on_the_batch(sim, sep, options, dtype) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_elementary_functions(dtype) -> None:
-    """tanh within 4 units in the last place, log cosh to rounding; bits of the element alone."""
+    """tanh within 4 units in the last place, log cosh to rounding; bits of one element."""
     x = np.concatenate([np.linspace(-4, 4, 4001), [0.0, -0.0, 1e-30, 0.5, 90, -700]])
     x = x.astype(dtype)
     exact = np.tanh(x.astype(np.longdouble))
@@ -833,7 +833,7 @@ def test_elementary_functions(dtype) -> None:
             assert np.array_equal(function(y[:, i : i + 5])[0], whole[i : i + 5])
 
 
-# ------------------------------------------------------------------------------- the interface --
+# ----------------------------------------------------------------------------- the interface --
 
 
 def test_store_in_pieces_is_store_at_once() -> None:
@@ -930,7 +930,7 @@ def test_lyapunov_and_its_reasons() -> None:
         free.lyapunov("sync")
 
 
-# ---------------------------------------------------------------------------------- bad input --
+# --------------------------------------------------------------------------------- bad input --
 
 
 @pytest.mark.parametrize(
@@ -1054,7 +1054,7 @@ def test_explosions_are_named() -> None:
     network.store(2 * np.eye(3))
     grown = network.run([1.0, 0, 0], 1, 0.001, method="rk4", record_every=None).state[0]
     assert np.log(grown) == pytest.approx(3.0, abs=1e-9)
-    message = r"state 1 is no longer finite at t = .*dt = 0.5.*largest eigenvalue of M M\^T is above 1"
+    message = r"state 1 is no longer finite at t = .*dt = 0.5.*eigenvalue of M M\^T is above 1"
     with pytest.raises(ValueError, match=message + ".* is 4"):
         network.run([[0, 0, 0], [1, 0, 0]], 5000, 0.5)
     slow = NeuralDynamics(separation="identity", tau_h=1.0)
