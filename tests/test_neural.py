@@ -10,8 +10,11 @@ import copy
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -679,6 +682,10 @@ def test_a_state_rests_on_its_own() -> None:
     assert np.array_equal(both.state[1], rest)
     assert (both.rate <= 1e-9).all() and both.change[1] == 0
     np.testing.assert_allclose(network.run(rest, 1, 0.1).rate, 0, atol=2e-12)
+    exact = NeuralDynamics(separation="max")
+    exact.store(X)
+    still = exact.run(X[1], 1, 0.1)  # v' = 0 to the last bit, without any tolerance
+    assert still.status == "fixed point" and still.n_steps == 0 and still.rate == 0
     short = network.recall(V0, 0.5)
     assert short.status == "step limit" and short.rate > 1e-3
 
@@ -811,6 +818,39 @@ def test_bits_do_not_depend_on_the_batch(sim, sep, options, dtype) -> None:
         assert np.array_equal(few.state, runs[0].state[3:9])
     finally:
         uhn.set_num_threads(before)
+
+
+def test_bits_do_not_depend_on_the_cpu_path() -> None:
+    """The same hashes of trajectories and energies on every path of this machine."""
+    script = """if True:
+        import hashlib, numpy as np
+        from uhn.models import ContinuousHopfieldNetwork, NeuralDynamics
+        rng = np.random.default_rng(0)
+        x, v = rng.random((70, 33)), rng.random((5, 33))
+        for options in ({}, {"tau_h": 0.5, "form": "gradient"}, {"activation": "tanh"},
+                        {"similarity": "cosine"}, {"similarity": "manhattan", "tau_h": 1.0}):
+            network = NeuralDynamics(beta=0.3, **options)
+            network.store(x)
+            way = network.run(v, 0.5, 0.05, method="rk4").trace
+            print(hashlib.sha256(way.states.tobytes() + way.energies.tobytes()).hexdigest())
+        network = ContinuousHopfieldNetwork(gain=2.0)
+        network.store(np.sign(x - 0.5))
+        way = network.run(v, 0.5, 0.05).trace
+        print(hashlib.sha256(way.states.tobytes() + way.energies.tobytes()).hexdigest())
+    """
+    library = str(Path(uhn.__file__).parent.parent)
+    found = {}
+    for path in uhn.cpu_info()["available"]:
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "UHN_CPU": path, "PYTHONPATH": library},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found[path] = done.stdout.split()
+        assert len(found[path]) == 6
+    assert len(set(map(tuple, found.values()))) == 1, found
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -125,8 +125,6 @@ class Trajectory(Recall):
         The internal state: value neurons v, or potentials u.
     output : ndarray, shape (n_states, n_features)
         What the neurons put out: g(v), or V.
-    hidden : ndarray, shape (n_states, n_patterns), or None
-        Memory neurons h at the end; None for networks without.
     rate : ndarray of float64, shape (n_states,)
         The largest component of tau v' (and tau_h h') at the end: how far from rest.
     times : ndarray, shape (n_times,), or None
@@ -135,8 +133,19 @@ class Trajectory(Recall):
     """
 
     output: Array
-    hidden: Array | None
     rate: Any
+    _slow: Array | None = None
+
+    @property
+    def hidden(self) -> Array | None:
+        """Memory neurons h at the end, (n_states, n_patterns); None for networks without."""
+        if self._slow is not None:
+            return self._slow
+        at_rest = getattr(self._source, "hidden", None)
+        if at_rest is None:
+            return None
+        result: Array = at_rest(np.atleast_2d(self.state))
+        return result[0] if self.state.ndim == 1 else result
 
     @property
     def times(self) -> Array | None:
@@ -431,7 +440,6 @@ def make_trajectory(
     *,
     single: bool,
     output: Array,
-    hidden: Array | None,
     source: Source,
     energies: Callable[[Parts, Array], Array] | None,
 ) -> Trajectory:
@@ -442,9 +450,10 @@ def make_trajectory(
     ended : Ended
     single : bool
         The states came as one row.
-    output, hidden : ndarray
+    output : ndarray
         Of the states at the end.
     source : Source
+        It may have a method `hidden`, for memory neurons that are not among the populations.
     energies : callable or None
         From populations (n, ...) and the numbers of their states (n,) to energies (n,).
     """
@@ -461,6 +470,7 @@ def make_trajectory(
             hidden=stacked[1][at] if len(stacked) > 1 else None,
         )
     state = ended.parts[0]
+    slow = ended.parts[1] if len(ended.parts) > 1 else None
     status = np.array(STATUSES)[ended.codes]
     if single:
         result = Trajectory(
@@ -473,10 +483,10 @@ def make_trajectory(
         )
         result.rate = float(ended.rate[0])
         result.output = output[0]
-        result.hidden = None if hidden is None else hidden[0]
+        result._slow = None if slow is None else slow[0]
     else:
         result = Trajectory(
             state, ended.n_steps, status, ended.change, source=source, trace=trace
         )
-        result.rate, result.output, result.hidden = ended.rate, output, hidden
+        result.rate, result.output, result._slow = ended.rate, output, slow
     return result

@@ -340,7 +340,6 @@ class ContinuousHopfieldNetwork(Model):
             ended,
             single=single,
             output=self._activity(ended.parts[0]),
-            hidden=None,
             source=_Source(snapshot, given),
             energies=energies if self.lyapunov() else None,
         )

@@ -521,7 +521,7 @@ class NeuralDynamics(Model):
             explain=lambda: self._explain(stored),
         )
         output = self._activity(ended.parts[0])
-        h = ended.parts[1] if len(parts) > 1 else stored.scores(output)
+        slow = ended.parts[1] if len(parts) > 1 else None
         # What the result goes on asking is the network as it is now.
         snapshot = copy.copy(self)
         snapshot._made = stored
@@ -529,8 +529,7 @@ class NeuralDynamics(Model):
             ended,
             single=single,
             output=output,
-            hidden=h,
-            source=_Source(snapshot, h, given),
+            source=_Source(snapshot, slow, given),
             energies=lambda at, rows: self._energy(
                 stored,
                 at[0],
@@ -839,20 +838,24 @@ class _Stored:
 class _Source:
     """What a result of a run asks about its network."""
 
-    def __init__(self, network: NeuralDynamics, hidden: Array, inputs: Array | None) -> None:
-        self._network, self._hidden, self._inputs = network, hidden, inputs
+    def __init__(
+        self, network: NeuralDynamics, slow: Array | None, inputs: Array | None
+    ) -> None:
+        self._network, self._slow, self._inputs = network, slow, inputs
 
     def overlaps(self, states: Array) -> Array:
         stored = self._network._stored()
         return stored.scores(self._network._activity(states))
 
+    def hidden(self, states: Array) -> Array:
+        return self.overlaps(states) if self._slow is None else self._slow
+
     def weights(self, states: Array) -> Array:
-        return self._network._lagrangian.gradient(self._hidden)
+        return self._network._lagrangian.gradient(self.hidden(states))
 
     def energy(self, states: Array) -> Array:
         network = self._network
-        hidden = None if network.tau_h is None else self._hidden
-        return network._energy(network._stored(), states, hidden, self._inputs)
+        return network._energy(network._stored(), states, self._slow, self._inputs)
 
 
 def _transposed(rows: Array) -> _core.Memory:
