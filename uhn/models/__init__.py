@@ -11,3 +11,7 @@ __all__ = [
     "ModernHopfieldNetwork",
     "SequenceMemory",
 ]
+from uhn.models.continuous_hopfield import ContinuousHopfieldNetwork
+from uhn.models.neural import NeuralDynamics
+
+__all__ = ["ContinuousHopfieldNetwork", "NeuralDynamics"]
