@@ -263,7 +263,7 @@ def test_options_reach_the_model() -> None:
 
         def recall(self, states: Any, **options: Any) -> Any:
             asked.append(options)
-            return uhn.Recall((states, 0, np.full(len(states), "fixed point"), 0))
+            return uhn.Recall(states, 0, np.full(len(states), "fixed point"), 0)
 
     xi = patterns_of(0, 2, 6)
     analysis.basins(Echo(), xi, 0.2, order_seed=3, mode="async")

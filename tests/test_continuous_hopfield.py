@@ -235,11 +235,11 @@ def test_hebb_rule_and_its_scales() -> None:
     rng = np.random.default_rng(7)
     patterns = rng.choice([-1.0, 1.0], (5, 12))
     sums = patterns.T @ patterns - 5 * np.eye(12)
-    for normalize, scale in (("n_features", 12), ("n_patterns", 5), (None, 1)):
-        network = ContinuousHopfieldNetwork(normalize=normalize)
+    for scale, divisor in (("neurons", 12), ("patterns", 5), ("none", 1)):
+        network = ContinuousHopfieldNetwork(scale=scale)
         network.store(patterns[:2])
         network.store(patterns[2:])
-        np.testing.assert_allclose(network.weights, sums / scale, rtol=0, atol=1e-15)
+        np.testing.assert_allclose(network.weights, sums / divisor, rtol=0, atol=1e-15)
         assert np.array_equal(network.patterns, patterns) and len(network) == 5
         assert not network.bias.any()
     once = ContinuousHopfieldNetwork()
@@ -254,7 +254,7 @@ def test_binary_coding_is_bipolar_at_half_the_field() -> None:
     """W V - W 1 / 2 = W (2 V - 1) / 2: with W twice as large the trajectories are the same."""
     rng = np.random.default_rng(8)
     patterns = rng.integers(0, 2, (3, 16)).astype(float)
-    binary = ContinuousHopfieldNetwork(coding="binary", gain=3.0, normalize=None)
+    binary = ContinuousHopfieldNetwork(coding="binary", gain=3.0, scale="none")
     binary.store(patterns)
     bipolar = ContinuousHopfieldNetwork.from_weights(binary.weights / 2, gain=3.0)
     u = rng.standard_normal((4, 16))
@@ -367,9 +367,7 @@ def test_bits_do_not_depend_on_the_batch(options, dtype) -> None:
 
 
 def test_pickles_copies_and_configurations() -> None:
-    network = ContinuousHopfieldNetwork(
-        gain=4.0, resistance=2.0, coding="binary", normalize=None
-    )
+    network = ContinuousHopfieldNetwork(gain=4.0, resistance=2.0, coding="binary", scale="none")
     network.store([[1, 0, 1, 1], [0, 0, 1, 0]])
     given = ContinuousHopfieldNetwork.from_weights(np.eye(4), np.ones(4), activation="clip")
     for one in (network, given):
@@ -424,7 +422,7 @@ def test_results_ask_the_network_as_it_was() -> None:
         ({"capacitance": np.nan}, "capacitance is nan"),
         ({"activation": "sign"}, "activation is 'sign'"),
         ({"coding": "ternary"}, "coding is 'ternary'"),
-        ({"normalize": "all"}, "normalize is 'all'"),
+        ({"scale": "all"}, "scale is 'all'"),
     ],
 )
 def test_refused_networks(options, message) -> None:

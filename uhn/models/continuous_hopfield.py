@@ -27,7 +27,7 @@ __all__ = ["ContinuousHopfieldNetwork"]
 Array = npt.NDArray[Any]
 
 ACTIVATIONS = ("tanh", "clip")
-NORMALIZATIONS = ("n_features", "n_patterns", None)
+SCALES = ("neurons", "patterns", "none")
 
 
 class ContinuousHopfieldNetwork(Model):
@@ -55,12 +55,12 @@ class ContinuousHopfieldNetwork(Model):
         Outputs between -1 and 1, or between 0 and 1.
     leak : bool, default True
         Whether the term -u / R is there.
-    normalize : {"n_features", "n_patterns", None}, default "n_features"
-        What `store` divides the sum of outer products by.
+    scale : {"neurons", "patterns", "none"}
+        What `store` divides the sum of outer products by, as in `HopfieldNetwork`.
 
     Notes
     -----
-    `store` is Hebb's rule, W = sum xi xi^T / normalize with a diagonal of 0, of patterns
+    `store` is Hebb's rule, W = sum xi xi^T / scale with a diagonal of 0, of patterns
     written as +1 and -1. In binary coding 2 V - 1 takes the place of the state: the bias
     becomes -W 1 / 2, under which fields are half of those of the bipolar network.
 
@@ -75,7 +75,7 @@ class ContinuousHopfieldNetwork(Model):
     >>> import numpy as np
     >>> from uhn.models import ContinuousHopfieldNetwork
     >>> network = ContinuousHopfieldNetwork(gain=5.0)
-    >>> network.store([[1, 1, 1, 1, -1, -1, -1, -1], [1, -1, 1, -1, 1, -1, 1, -1]])
+    >>> _ = network.store([[1, 1, 1, 1, -1, -1, -1, -1], [1, -1, 1, -1, 1, -1, 1, -1]])
     >>> np.round(network.retrieve([1, 1, 1, 0, 0, -1, -1, -1]), 2)
     array([ 1.,  1.,  1.,  1., -1., -1., -1., -1.])
     """
@@ -87,7 +87,7 @@ class ContinuousHopfieldNetwork(Model):
         "activation",
         "coding",
         "leak",
-        "normalize",
+        "scale",
     )
 
     def __init__(
@@ -99,7 +99,7 @@ class ContinuousHopfieldNetwork(Model):
         activation: str = "tanh",
         coding: str = "bipolar",
         leak: bool = True,
-        normalize: str | None = "n_features",
+        scale: str = "neurons",
     ) -> None:
         self.activation = take_choice(activation, "activation", ACTIVATIONS)
         if gain is not None and activation != "tanh":
@@ -109,11 +109,7 @@ class ContinuousHopfieldNetwork(Model):
         self.capacitance = _flow.positive(capacitance, "capacitance")
         self.coding = take_choice(coding, "coding", CODINGS)
         self.leak = bool(leak)
-        if normalize not in NORMALIZATIONS:
-            raise ValueError(
-                f"normalize is {normalize!r}; it is 'n_features', 'n_patterns' or None"
-            )
-        self.normalize = normalize
+        self.scale = take_choice(scale, "scale", SCALES)
         self._patterns: Array | None = None
         self._counts: Array | None = None
         self._weights: Array | None = None
@@ -159,7 +155,7 @@ class ContinuousHopfieldNetwork(Model):
 
     # ------------------------------------------------------------------------------- stored --
 
-    def store(self, patterns: npt.ArrayLike) -> None:
+    def store(self, patterns: npt.ArrayLike) -> Self:
         """Adds patterns to the weights by Hebb's rule.
 
         Parameters
@@ -167,6 +163,10 @@ class ContinuousHopfieldNetwork(Model):
         patterns : array_like, shape (n, n_features) or (n_features,)
             Of +1 and -1, or of 1 and 0 with coding='binary'. If the first rows ever stored are
             float32 the network computes in float32, else in float64.
+
+        Returns
+        -------
+        The memory itself, so that calls can be chained.
 
         Raises
         ------
@@ -194,12 +194,12 @@ class ContinuousHopfieldNetwork(Model):
         bias = np.zeros(len(weights))
         if self.coding == "binary":
             bias = -weights.sum(axis=1) / 2
-        divisor = {"n_features": rows.shape[1], "n_patterns": len(rows), None: 1}
-        scale = divisor[self.normalize]
+        divisor = {"neurons": rows.shape[1], "patterns": len(rows), "none": 1}[self.scale]
         self._counts, self._patterns = counts, _frozen(rows)
-        self._weights = _frozen((weights / scale).astype(dtype))
-        self._bias = _frozen((bias / scale).astype(dtype))
+        self._weights = _frozen((weights / divisor).astype(dtype))
+        self._bias = _frozen((bias / divisor).astype(dtype))
         self._made = None
+        return self
 
     def __len__(self) -> int:
         return self.n_patterns

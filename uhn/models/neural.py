@@ -15,7 +15,7 @@ obeys dE/dt = -tau_v v'.H_v v' - tau_h h'.H_h h' with the Hessians H of the Lagr
 from __future__ import annotations
 
 import copy
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -114,7 +114,7 @@ class NeuralDynamics(Model):
     >>> import numpy as np
     >>> from uhn.models import NeuralDynamics
     >>> flow = NeuralDynamics(beta=2.0, tau_h=0.1)
-    >>> flow.store([[1, 0, 0.5], [0, 1, -0.5], [-1, 0.2, 0.3]])
+    >>> _ = flow.store([[1, 0, 0.5], [0, 1, -0.5], [-1, 0.2, 0.3]])
     >>> way = flow.run([0.9, 0.1, 0.2], t=30, dt=0.01)
     >>> np.round(way.state, 4)
     array([0.8701, 0.0864, 0.4136])
@@ -214,7 +214,7 @@ class NeuralDynamics(Model):
 
     # ------------------------------------------------------------------------------- stored --
 
-    def store(self, patterns: npt.ArrayLike, values: npt.ArrayLike | None = None) -> None:
+    def store(self, patterns: npt.ArrayLike, values: npt.ArrayLike | None = None) -> Self:
         """Adds memories: a copy of the rows is kept.
 
         Parameters
@@ -224,6 +224,10 @@ class NeuralDynamics(Model):
         values : array_like, shape (n, n_values) or (n_values,), optional
             P: what the patterns stand for; None: themselves. The projection flow brings v to
             them, and needs n_values = n_features; the gradient flow reads them out alone.
+
+        Returns
+        -------
+        The memory itself, so that calls can be chained.
 
         Raises
         ------
@@ -271,6 +275,7 @@ class NeuralDynamics(Model):
         self._patterns = joined(self._patterns, rows)
         self._values = None if paired is None else joined(self._values, paired)
         self._made = None
+        return self
 
     def __len__(self) -> int:
         return self.n_patterns
