@@ -569,7 +569,9 @@ def test_a_model_and_its_weights_agree() -> None:
 
 def test_a_model_without_energy() -> None:
     """None in place of energies, and the order is that of the bits."""
-    found = analysis.fixed_points(uhn.Memory([[1, 1, -1], [-1, 1, 1]], separation="max"))
+    found = analysis.fixed_points(
+        uhn.Memory([[1, 1, -1], [-1, 1, 1]], similarity="manhattan", separation="max")
+    )
     assert found.energies is None
     assert found.states.tolist() == [[1, 1, -1], [-1, 1, 1]]
 
