@@ -360,6 +360,34 @@ void uhn_schedule_sweep(const uhn_schedule *schedule, size_t n_units, size_t swe
 void uhn_pack_rows(const int8_t *rows, size_t n_rows, size_t n_columns, uint64_t *out);
 void uhn_pack_columns(const int8_t *rows, size_t n_rows, size_t n_columns, uint32_t *out);
 
+/* ----------------------------------------------------------------------------- learning rules -- */
+
+/* Rules that learn couplings of two-state units pattern by pattern, of learning.c. `mask` (n_units x
+ * n_units bytes, 0 where there is no connection; NULL: all are there) has a weight 0 where it is 0. A
+ * unit has no weight from itself. Patterns are n_patterns x n_units, of +1 and -1. */
+
+/* Storkey's rule: learns each pattern in turn into `weights` (n_units x n_units, symmetric, diagonal 0;
+ * in place). The mask must be symmetric. Stopped, it leaves weights half learned. */
+uhn_status uhn_learn_storkey(const int8_t *patterns, size_t n_patterns, size_t n_units,
+                             const uint8_t *mask, const uhn_run *run, double *weights,
+                             uhn_error *error);
+
+/* The perceptron rule of Krauth and Mezard: every unit, from weights 0, is raised on its least stable
+ * pattern (the lowest of equals) until x_i sum_j w_ij x_j >= kappa |w_i| and > 0 on all of them, or
+ * max_raises (<= INT32_MAX) are done. weights (n_units x n_units): row i has the weights into unit i;
+ * stabilities (n_units): the least of sum_j x_i w_ij x_j / |w_i|, 0 where w_i is 0. */
+uhn_status uhn_learn_perceptron(const int8_t *patterns, size_t n_patterns, size_t n_units,
+                                const uint8_t *mask, double kappa, size_t max_raises,
+                                const uhn_run *run, int32_t *weights, double *stabilities,
+                                uhn_error *error);
+
+/* The random state that dream number `dream` of a seed begins with. */
+void uhn_learn_start(uint64_t seed, uint64_t dream, size_t n_units, int8_t *state);
+
+/* Unlearns a state: weights_ij -= step s_i s_j where i != j and the mask is not 0. */
+void uhn_learn_dream(const int8_t *state, size_t n_units, double step, const uint8_t *mask,
+                     double *weights);
+
 /* ---------------------------------------------------------------------------------- partials -- */
 
 /* What queries have retrieved so far from some of the patterns. Merging is associative; the order

@@ -41,6 +41,7 @@ LAYERS = {
     "network": 4,
     "dense": 4,
     "sdm": 4,
+    "learning": 4,
 }
 TOP_LEVEL = {"uhn", "csrc", "tests", "notebooks", "benchmarks", ".ci", "pyproject.toml"}
 TOP_LEVEL |= {"setup.py", "README.md", "LICENSE", "CHANGELOG.md", "MANIFEST.in"}

@@ -252,3 +252,26 @@ def _rebuild_memory(
 ) -> Memory: ...
 def _rebuild_partial(wire: Any, single: bool, /) -> Partial: ...
 def _take_rows(array: Any, name: str, n_columns: int, /) -> tuple[npt.NDArray[Any], bool]: ...
+
+# Learning rules, of uhn.models.hopfield.
+def _learn_storkey(
+    weights: npt.NDArray[np.float64],
+    patterns: npt.NDArray[np.int8],
+    mask: npt.NDArray[np.uint8] | None,
+    /,
+) -> None: ...
+def _learn_perceptron(
+    patterns: npt.NDArray[np.int8],
+    mask: npt.NDArray[np.uint8] | None,
+    kappa: float,
+    max_raises: int,
+    /,
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]: ...
+def _learn_start(seed: int, dream: int, n_units: int, /) -> npt.NDArray[np.int8]: ...
+def _learn_dream(
+    weights: npt.NDArray[np.float64],
+    state: npt.NDArray[np.int8],
+    step: float,
+    mask: npt.NDArray[np.uint8] | None,
+    /,
+) -> None: ...

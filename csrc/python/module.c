@@ -416,7 +416,8 @@ static int module_exec(PyObject *module) {
     state->rebuild_partial = PyObject_GetAttrString(module, "_rebuild_partial");
     if (PyModule_AddFunctions(module, uhnpy_network_functions) < 0 ||
         PyModule_AddFunctions(module, uhnpy_dense_functions) < 0 ||
-        PyModule_AddFunctions(module, uhnpy_sdm_functions) < 0) {
+        PyModule_AddFunctions(module, uhnpy_sdm_functions) < 0 ||
+        PyModule_AddFunctions(module, uhnpy_learning_functions) < 0) {
         return -1;
     }
     if (!state->memory_type || !state->partial_type || !state->recall_type ||
