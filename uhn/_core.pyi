@@ -275,3 +275,43 @@ def _learn_dream(
     mask: npt.NDArray[np.uint8] | None,
     /,
 ) -> None: ...
+
+# Networks of couplings between pairs: network_functions.c.
+def _network_settle(
+    states: npt.NDArray[np.int8],
+    couplings: npt.NDArray[Any],
+    n_patterns: int,
+    scale: float,
+    bias: npt.NDArray[np.float64] | None,
+    keep_diagonal: bool,
+    schedule: tuple[Any, ...],
+    /,
+) -> tuple[
+    npt.NDArray[np.int8],
+    npt.NDArray[np.int64],
+    npt.NDArray[np.uint8],
+    npt.NDArray[np.uint8],
+]: ...
+def _network_fields(
+    states: npt.NDArray[np.int8],
+    couplings: npt.NDArray[Any],
+    n_patterns: int,
+    scale: float,
+    bias: npt.NDArray[np.float64] | None,
+    keep_diagonal: bool,
+    /,
+) -> npt.NDArray[np.float64]: ...
+def _network_energies(
+    states: npt.NDArray[np.int8],
+    couplings: npt.NDArray[Any],
+    n_patterns: int,
+    scale: float,
+    bias: npt.NDArray[np.float64] | None,
+    keep_diagonal: bool,
+    /,
+) -> npt.NDArray[np.float64]: ...
+def _network_hebb(
+    counts: npt.NDArray[np.int32], patterns: npt.NDArray[np.int8], sign: int, /
+) -> None: ...
+def _pack_columns(rows: npt.NDArray[np.int8], /) -> npt.NDArray[np.uint32]: ...
+def _pack_rows(rows: npt.NDArray[np.int8], /) -> npt.NDArray[np.uint64]: ...

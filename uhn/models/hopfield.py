@@ -87,17 +87,17 @@ class HopfieldNetwork(Model):
 
     Notes
     -----
-    *Binary units.* V is 0 or 1, :math:`h_i = \sum_j W_{ij} V_j + b_i`, V_i becomes 1 where it is
-    above 0, and :math:`E = -\tfrac12 \sum W_{ij} V_i V_j - \sum b_i V_i`. Patterns are learned as
-    2 V - 1 (Hopfield 1982). ``bias=None`` is what the rule asks for: 0 for hebb (his threshold),
-    the middle between the fields of ones and of zeros, :math:`(f - \tfrac12)` in the scale of
-    neurons, for covariance, and :math:`-\tfrac12 \sum_j W_{ij}` for the others, which makes
-    them the bipolar network in other clothes. At temperature T a unit becomes 1 with probability
-    :math:`1 / (1 + e^{-h / T})`, and a bipolar one with :math:`1 / (1 + e^{-2 h / T})`: both are
-    the Boltzmann weights of E.
+    *Binary units.* V is 0 or 1, :math:`h_i = \sum_j W_{ij} V_j + b_i`, V_i becomes 1 where it
+    is above 0, and :math:`E = -\tfrac12 \sum W_{ij} V_i V_j - \sum b_i V_i`. Patterns are
+    learned as 2 V - 1 (Hopfield 1982). ``bias=None`` is what the rule asks for: 0 for hebb (his
+    threshold); for covariance the middle between the fields of ones and of zeros, :math:`f -
+    \tfrac12` in the scale of neurons; and :math:`-\tfrac12 \sum_j W_{ij}` for the others, which
+    makes them the bipolar network in other clothes. At temperature T a unit becomes 1 with
+    probability :math:`1 / (1 + e^{-h / T})`, and a bipolar one with :math:`1 / (1 +
+    e^{-2 h / T})`: both are the Boltzmann weights of E.
 
-    *Same bits.* What a state comes to depends on the state, the weights, and the keywords of the
-    call, the seed among them; not on the other states, nor on the number of threads.
+    *Same bits.* What a state comes to depends on the state, the weights, and the keywords of
+    the call, the seed among them; not on the other states, nor on the number of threads.
 
     Examples
     --------
@@ -191,7 +191,7 @@ class HopfieldNetwork(Model):
         coding: str = "bipolar",
         patterns: npt.ArrayLike | None = None,
     ) -> Self:
-        r"""A network of given weights: an optimisation problem, a spin glass, another's network.
+        r"""A network of given weights, for optimisation, spin glasses or another's network.
 
         Parameters
         ----------
@@ -243,8 +243,8 @@ class HopfieldNetwork(Model):
     def store(self, patterns: npt.ArrayLike) -> Self:
         """Learns patterns, after those it has learned already.
 
-        Storing in several calls is storing at once, to the last bit. (The pseudo-inverse and the
-        perceptron rule learn all patterns anew.)
+        Storing in several calls is storing at once, to the last bit. (The pseudo-inverse and
+        the perceptron rule learn all patterns anew.)
 
         Parameters
         ----------
@@ -764,9 +764,9 @@ class HopfieldNetwork(Model):
             short = int(((least < self.kappa) | (least <= 0)).sum())
             if short:
                 warnings.warn(
-                    f"{short} of {n} units did not reach a stability of kappa={self.kappa:g} in "
-                    f"{self.max_epochs} epochs (the least is {least.min():.4g}): fewer patterns, "
-                    "a smaller kappa or a larger max_epochs",
+                    f"{short} of {n} units did not reach a stability of kappa={self.kappa:g} "
+                    f"in {self.max_epochs} epochs (the least is {least.min():.4g}): take fewer "
+                    "patterns, a smaller kappa or a larger max_epochs",
                     RuntimeWarning,
                     stacklevel=3,
                 )
@@ -916,7 +916,7 @@ class HopfieldNetwork(Model):
         )
 
 
-# ------------------------------------------------------------------------------------ what runs --
+# ---------------------------------------------------------------------------------- what runs --
 
 
 @dataclass
@@ -1102,7 +1102,7 @@ def _cut(schedule: Schedule, first: int, n: int | None) -> Schedule:
     return order, given, seed, first, n, tie, clamped, temperatures
 
 
-# ------------------------------------------------------------------------------------- arguments --
+# ---------------------------------------------------------------------------------- arguments --
 
 
 def _number(value: Any, name: str, *, finite: bool = True) -> float:
