@@ -506,13 +506,6 @@ class HopfieldNetwork(Model):
         )
         settled, sweeps, codes, changed = dynamics.settle(wiring, spins)
         way = dynamics.way(wiring, spins, sweeps) if trace else []
-        asked = settled
-        moved = np.flatnonzero(changed)
-        if len(moved) and len(wiring.patterns):
-            asked = settled.copy()
-            for last in np.unique(sweeps[moved]):
-                rows = moved[sweeps[moved] == last]
-                asked[rows] = dynamics.settle(wiring, spins, rows, 0, int(last) - 1)[0]
         step = 2.0 if self.coding == "bipolar" else 1.0
         return Recall.of_batch(
             decode(settled, self.coding, dtype),
@@ -520,8 +513,7 @@ class HopfieldNetwork(Model):
             codes,
             changed * step,
             single=single,
-            source=wiring,
-            asked=decode(asked, self.coding, dtype),
+            source=_Answer(wiring, dynamics, spins, settled, sweeps, changed),
             trace=make_trace(
                 [decode(at, self.coding, dtype) for at in way],
                 wiring.energy if wiring.symmetric else None,
@@ -613,7 +605,7 @@ class HopfieldNetwork(Model):
             spins, single, _ = self._take_states(patterns, "patterns")
         norms = np.sqrt((self.weights**2).sum(axis=1))
         held = spins * self._wiring().fields(spins)
-        result = np.divide(held, norms, out=np.zeros_like(held), where=norms > 0)
+        result: Floats = np.divide(held, norms, out=np.zeros_like(held), where=norms > 0)
         return result[0] if single else result
 
     def lyapunov(self, mode: str = "async") -> bool:
@@ -637,7 +629,7 @@ class HopfieldNetwork(Model):
         wiring = self._wiring()
         if not wiring.symmetric:
             return False
-        weights = self.weights
+        weights: Floats = self.weights
         if mode == "async":
             return bool((np.diagonal(weights) >= 0).all())
         if not np.diagonal(weights).any():
@@ -916,7 +908,7 @@ class HopfieldNetwork(Model):
         )
 
 
-# ---------------------------------------------------------------------------------- what runs --
+# --------------------------------------------------------------------------------- what runs --
 
 
 @dataclass
@@ -936,8 +928,7 @@ class _Stored:
 class _Wiring:
     """A network as the core gets it: couplings [j, i] from j to i, or packed patterns.
 
-    It is what a recall remembers of its network, and takes states in the network's coding
-    where a recall calls it.
+    `overlaps` and `energy` take states in the network's coding, the others those of the core.
     """
 
     couplings: Array
@@ -986,8 +977,6 @@ class _Wiring:
                 "circles. Symmetric ones are HopfieldNetwork.from_weights((W + W.T) / 2)"
             )
 
-    # What a recall asks.
-
     def overlaps(self, states: Array) -> Floats:
         if len(self.patterns) == 0:
             raise ValueError(
@@ -999,9 +988,6 @@ class _Wiring:
             self.patterns.astype(np.float64), spins.astype(np.float64), "dot"
         )
         return np.asarray(dots / spins.shape[1], dtype=np.float64)
-
-    def weights(self, states: Array) -> Floats:
-        return self.overlaps(states)
 
     def energy(self, states: Array) -> Floats:
         return self.energies(encode(states, self.coding, "states"))
@@ -1043,7 +1029,7 @@ class _Dynamics:
         self.rows: list[npt.NDArray[np.intp]] | None = None
         seeds = np.asarray(seed, dtype=object)
         if seeds.ndim == 0:
-            self.schedules = [make(seed=seeds[()])]
+            self.schedules = [make(seed=whole(seeds[()], "seed", 0))]
             return
         if seeds.shape != (n_states,):
             raise ValueError(
@@ -1093,6 +1079,35 @@ class _Dynamics:
         return states
 
 
+@dataclass(frozen=True, eq=False)
+class _Answer:
+    """What a recall remembers: the network as it was, and how its states were made."""
+
+    wiring: _Wiring
+    dynamics: _Dynamics
+    spins: Spins
+    settled: Spins
+    sweeps: npt.NDArray[np.int64]
+    changed: npt.NDArray[np.uint8]
+
+    def overlaps(self, states: Array) -> Floats:
+        return self.wiring.overlaps(states)
+
+    def energy(self, states: Array) -> Floats:
+        return self.wiring.energy(states)
+
+    def weights(self, states: Array) -> Floats:
+        """Overlaps of the states before the last sweep, which are made again when asked for."""
+        asked = self.settled.copy()
+        moved = np.flatnonzero(self.changed)
+        for last in np.unique(self.sweeps[moved]):
+            rows = moved[self.sweeps[moved] == last]
+            asked[rows] = self.dynamics.settle(self.wiring, self.spins, rows, 0, int(last) - 1)[
+                0
+            ]
+        return self.wiring.overlaps(decode(asked, self.wiring.coding, np.float64))
+
+
 def _cut(schedule: Schedule, first: int, n: int | None) -> Schedule:
     """Sweeps [first, first + n) of a schedule that begins at 0."""
     order, given, seed, _, n_all, tie, clamped, temperatures = schedule
@@ -1102,7 +1117,7 @@ def _cut(schedule: Schedule, first: int, n: int | None) -> Schedule:
     return order, given, seed, first, n, tie, clamped, temperatures
 
 
-# ---------------------------------------------------------------------------------- arguments --
+# --------------------------------------------------------------------------------- arguments --
 
 
 def _number(value: Any, name: str, *, finite: bool = True) -> float:
