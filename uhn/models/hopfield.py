@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -351,8 +351,9 @@ class HopfieldNetwork(Model):
         schedule = make_schedule(self.n_features, mode="async", n_steps=n_steps, seed=seed)
         stored = self._stored
         self._wiring()
-        raw = self._raw(stored)
-        dreamt = np.zeros(raw.shape) if stored.dreamt is None else stored.dreamt.copy()
+        raw = self._raw(stored).astype(np.float64)
+        matrix = np.empty_like(raw)
+        dreamt = np.zeros_like(raw) if stored.dreamt is None else stored.dreamt.copy()
         mask = None if self.mask is None else np.ascontiguousarray(self.mask, dtype=np.uint8)
         if stored.given is not None:
             step *= self._unit(stored)
@@ -361,7 +362,7 @@ class HopfieldNetwork(Model):
         first = stored.n_dreams
         for dream in range(first, first + n_dreams):
             # Always the difference of the two, so that dreams in two calls are those of one.
-            wiring = self._wire(stored, raw - dreamt)
+            wiring = self._wire(stored, np.subtract(raw, dreamt, out=matrix))
             start = _core._learn_start(schedule[2], dream, self.n_features)
             settled = wiring.settle(start[np.newaxis], _cut(schedule, dream * n_steps, n_steps))
             _core._learn_dream(dreamt, settled[0][0], -step, mask)
@@ -847,10 +848,12 @@ class HopfieldNetwork(Model):
 
     def _wire_patterns(self, stored: _Stored) -> _Wiring:
         """W as the patterns of which it is the sum: less to read while they are few."""
-        sums = stored.patterns.sum(axis=1, dtype=np.int64)
-        rows = (stored.patterns * sums[:, np.newaxis]).sum(axis=0)
-        if self.diagonal == "zero":
-            rows -= len(stored.patterns)
+
+        def rows() -> Array:
+            sums = stored.patterns.sum(axis=1, dtype=np.int64)
+            own = len(stored.patterns) if self.diagonal == "zero" else 0
+            return np.asarray((stored.patterns * sums[:, np.newaxis]).sum(axis=0) - own)
+
         couplings = _core._pack_columns(np.ascontiguousarray(stored.patterns))
         return self._wire_up(stored, couplings, len(stored.patterns), rows, True)
 
@@ -859,13 +862,17 @@ class HopfieldNetwork(Model):
         certain = stored.given is None and self.mask is None and self.rule != "perceptron"
         symmetric = certain or bool(np.array_equal(raw, raw.T))
         couplings = np.ascontiguousarray(raw if symmetric else raw.T)
-        wide = np.int64 if np.issubdtype(raw.dtype, np.integer) else np.float64
-        return self._wire_up(stored, couplings, 0, raw.sum(axis=1, dtype=wide), symmetric)
+        return self._wire_up(stored, couplings, 0, lambda: _row_sums(raw), symmetric)
 
     def _wire_up(
-        self, stored: _Stored, couplings: Array, n_patterns: int, rows: Array, symmetric: bool
+        self,
+        stored: _Stored,
+        couplings: Array,
+        n_patterns: int,
+        rows: Callable[[], Array],
+        symmetric: bool,
     ) -> _Wiring:
-        """Bias and scale for units of +1 and -1; `rows` are the sums of the rows.
+        """Bias and scale for units of +1 and -1; `rows` gives the sums of the rows.
 
         With V = (s + 1) / 2 a binary unit has the field sum_j W_ij / 2 s_j + (b_i +
         sum_j W_ij / 2), and E = -1/8 s W s - 1/4 s W 1 - 1/2 b s - (1/8 1 W 1 + 1/2 b 1), which
@@ -887,7 +894,7 @@ class HopfieldNetwork(Model):
                 offset=0.0,
                 patterns=stored.patterns,
             )
-        half = factor / 2 * rows
+        half = factor / 2 * rows()
         if self._bias is None and stored.given is None and self.rule != "hebb":
             if self.rule == "covariance":
                 b = np.full(n, (self._activity() - 0.5) * self._per_neuron(stored))
@@ -1158,6 +1165,11 @@ def _take_mask(mask: npt.ArrayLike, n_features: int) -> npt.NDArray[np.bool_]:
             f"mask has shape {array.shape}; it must be ({n_features}, {n_features})"
         )
     return _read_only(array.copy())
+
+
+def _row_sums(matrix: Array) -> Array:
+    whole_numbers = np.issubdtype(matrix.dtype, np.integer)
+    return np.asarray(matrix.sum(axis=1, dtype=np.int64 if whole_numbers else np.float64))
 
 
 def _span(patterns: Spins) -> tuple[Floats, Floats]:
