@@ -681,7 +681,7 @@ def test_one_after_the_other_the_energy_never_rises() -> None:
         # At a fixed point every unit agrees with its field, which holds its own pull.
         assert (network.flip_energies(result.state) >= -2 * np.diagonal(w) - 1e-12).all()
         steps += int(result.n_steps.sum())
-    assert steps > 4000
+    assert steps > 3000
 
 
 def test_all_at_once_what_falls_is_the_energy_of_two_states() -> None:
@@ -691,7 +691,7 @@ def test_all_at_once_what_falls_is_the_energy_of_two_states() -> None:
         rng = np.random.default_rng(seed)
         n = int(rng.integers(3, 24))
         network = HopfieldNetwork(n, bias=rng.normal(size=n) / 4).store(signs(seed, 4, n))
-        assert not network.lyapunov("sync")
+        assert network.lyapunov("sync") == (not network.weights.any())
         result = network.recall(signs(seed + 1000, 6, n), mode="sync", trace=True)
         assert set(result.status) <= {"fixed point", "2-cycle"}
         s = result.trace.states
