@@ -15,6 +15,7 @@ import itertools
 import math
 
 import numpy as np
+
 import reference_network
 
 Array = np.ndarray

@@ -19,9 +19,9 @@ import warnings
 
 import numpy as np
 import pytest
+
 import reference_hopfield as twin
 import reference_network
-
 import uhn
 from uhn.models import HopfieldNetwork, hopfield
 
@@ -705,8 +705,8 @@ def test_all_at_once_what_falls_is_the_energy_of_two_states() -> None:
 
 
 def test_self_coupling_decides_about_cycles() -> None:
-    """500 networks of 30 units and 8 patterns, all at once: about 75 end in a cycle of two. With
-    the diagonal kept none does, and the energy never rises.
+    """500 networks of 30 units and 8 patterns, all at once: about 75 end in a cycle of two.
+    With the diagonal kept none does, and the energy never rises.
     """
     cycles = rises = 0
     for seed in range(500):
@@ -973,3 +973,690 @@ def test_pictures_with_a_quarter_of_their_pixels_turned() -> None:
     network = HopfieldNetwork(400).store(patterns)
     asked = flipped(np.repeat(patterns, 20, axis=0), 0.25, 104)
     assert np.array_equal(network.retrieve(asked), np.repeat(patterns, 20, axis=0))
+
+
+# ----------------------------------------------------------------------------- known numbers --
+
+
+@pytest.mark.parametrize(("alpha", "theory"), [(0.05, -0.5000004), (0.1, -0.5001542)])
+def test_energy_and_overlap_of_retrieval(alpha: float, theory: float) -> None:
+    """Amit, Gutfreund and Sompolinsky at T = 0, N = 1000: energy a unit and mean final overlap.
+
+    E/N = -1/2 sum_mu m_mu^2 + K/(2N) has, averaged over all K patterns of a network, a standard
+    deviation of 1/N, and the K - 1 other patterns are one short of alpha N: + 1/(2N).
+    """
+    n, n_networks = 1000, 4
+    energies, wrong = [], []
+    for seed in range(n_networks):
+        patterns = signs(200 + seed, round(alpha * n), n)
+        network = HopfieldNetwork(n).store(patterns)
+        result = network.recall(patterns, seed=seed)
+        assert result.converged.all()
+        energies.append(result.energy.mean() / n)
+        wrong.append((1 - np.diagonal(result.overlaps).mean()) / 2)
+    assert within(np.mean(energies), theory + 0.5 / n, 1 / n / math.sqrt(n_networks))
+    # Wrong bits of one pattern come together, a handful at a time.
+    expected = (1 - twin.retrieval_overlap(alpha)) / 2
+    error = math.sqrt(6 * expected / (n * round(alpha * n) * n_networks))
+    assert within(np.mean(wrong), expected, error)
+
+
+def test_the_transition_of_the_network() -> None:
+    """At N = 1000 nearly all patterns stay up to a load of 0.12, with an overlap within 0.003
+    of theory, and at 0.2, far beyond the critical 0.138, the mean overlap is below 0.6.
+    """
+    for alpha in (0.08, 0.12):
+        found = []
+        for seed in range(3):
+            patterns = signs(210 + seed, round(alpha * 1000), 1000)
+            result = HopfieldNetwork(1000).store(patterns).recall(patterns)
+            found.append(np.diagonal(result.overlaps))
+        overlaps = np.concatenate(found)
+        # At 0.12 and this N one or two in a hundred escape, which no infinite network's do.
+        assert (overlaps > 0.9).mean() > 0.97
+        stayed = overlaps[overlaps > 0.9].mean()
+        assert abs(stayed - twin.retrieval_overlap(alpha)) < 0.003
+    patterns = signs(214, 200, 1000)
+    result = HopfieldNetwork(1000).store(patterns).recall(patterns)
+    assert np.diagonal(result.overlaps).mean() < 0.6
+
+
+def test_the_constants_of_the_theory() -> None:
+    """The twin's m(alpha) is the published one."""
+    for alpha, m in [
+        (0.05, 0.99999223),
+        (0.08, 0.99955738),
+        (0.1, 0.99799927),
+        (0.13, 0.98721189),
+    ]:
+        assert abs(twin.retrieval_overlap(alpha) - m) < 1e-8
+    assert abs(twin.retrieval_overlap(0.13790556649) - 0.96741711) < 1e-4
+
+
+def test_basins_shrink_with_the_load() -> None:
+    """N = 1000: the fraction that reaches an overlap of 0.9 from m0."""
+
+    def reached(alpha: float, m0: float) -> tuple[float, int]:
+        total, good = 0, 0
+        for seed in range(2):
+            patterns = signs(220 + seed, round(alpha * 1000), 1000)
+            result = (
+                HopfieldNetwork(1000)
+                .store(patterns)
+                .recall(flipped(patterns, (1 - m0) / 2, seed))
+            )
+            good += int((np.diagonal(result.overlaps) > 0.9).sum())
+            total += len(patterns)
+        return good / total, total
+
+    assert reached(0.05, 0.3)[0] >= 0.95
+    assert reached(0.1, 0.3)[0] <= 0.2
+    assert reached(0.1, 0.5)[0] >= 0.9
+    fraction, total = reached(0.1, 0.4)
+    assert within(fraction, 0.69, math.sqrt(0.69 * 0.31 * 2 / total))
+    assert reached(0.12, 0.4)[0] <= 0.35
+    assert reached(0.12, 0.6)[0] >= 0.8
+
+
+@pytest.mark.parametrize("alpha", [0.138, 0.2, 0.5])
+def test_one_step_errors(alpha: float) -> None:
+    """1/2 erfc(1/sqrt(2 alpha)) of the bits of stored patterns flip in one step."""
+    n = 1000
+    k = round(alpha * n)
+    expected = twin.one_step_error(n, k)
+    gaussian = math.erfc(1 / math.sqrt(2 * alpha)) / 2
+    assert abs(expected - gaussian) < 0.1 * gaussian
+    wrong = []
+    for seed in range(2):
+        patterns = signs(230 + seed, k, n)
+        network = HopfieldNetwork(n).store(patterns)
+        wrong.append((network.retrieve(patterns, mode="sync", n_steps=1) != patterns).mean())
+    # Two patterns share their crosstalk: allow for twice the variance of coins.
+    assert within(np.mean(wrong), expected, math.sqrt(2 * expected / (2 * n * k)))
+
+
+@pytest.mark.parametrize(("k", "published"), [(5, 2.03e-4), (10, 0.00921), (15, 0.0294)])
+def test_errors_of_units_that_are_zero_or_one(k: int, published: float) -> None:
+    """Hopfield's network of 100 units of 0 and 1: half the signal to noise of +1 and -1."""
+    n = 100
+    expected = twin.one_step_error_binary(n, k)
+    assert abs(expected - published) < 0.12 * published  # the Gaussian value
+    wrong, n_networks = 0, 400
+    for seed in range(n_networks):
+        patterns = (signs(1000 * k + seed, k, n) + 1) // 2
+        network = HopfieldNetwork(n, scale="none", coding="binary").store(patterns)
+        wrong += int((network.retrieve(patterns, mode="sync", n_steps=1) != patterns).sum())
+    n_bits = n_networks * k * n
+    # The units of one pattern see the same number of ones: errors come in bursts.
+    assert within(wrong / n_bits, expected, math.sqrt(4 * expected / n_bits))
+
+
+def test_mixtures_of_an_odd_number_of_patterns() -> None:
+    """sign(sum of n patterns) has overlap 2^-(n-1) C(n-1, (n-1)/2) with each and energy
+    -n m^2 / 2 a unit; that of three is stable.
+    """
+    n_units, n_networks = 2000, 8
+    for n in (1, 3, 5, 7, 9):
+        m = twin.mixture_overlap(n)
+        assert m == {1: 1, 3: 1 / 2, 5: 3 / 8, 7: 5 / 16, 9: 35 / 128}[n]
+        overlaps, energies, stable = [], [], []
+        for seed in range(n_networks):
+            patterns = signs(240 + 10 * n + seed, n, n_units)
+            network = HopfieldNetwork(n_units).store(patterns)
+            mixture = np.where(patterns.sum(axis=0) > 0, 1, -1)
+            result = network.recall(mixture, n_steps=0)
+            overlaps.append(result.overlaps.mean())
+            energies.append(result.energy / n_units)
+            stable.append(network.recall(mixture).overlaps.mean())
+        # The variance of one unit's mean overlap with n patterns is at most 1.
+        assert within(np.mean(overlaps), m, math.sqrt((1 - m * m) / n_units / n_networks))
+        expected = -n * m * m / 2 * (1 - 1 / n_units)
+        # d(n m^2 / 2) = sum m dm, and the n deviations are correlated at most fully.
+        error = n * m * math.sqrt((1 - m * m) / n_units / n_networks)
+        assert within(np.mean(energies), expected, error + 1e-12)
+        if n == 3:
+            assert within(np.mean(stable), m, math.sqrt(0.75 / n_units / n_networks))
+
+
+def test_learning_rules_at_a_load_that_hebb_cannot_bear() -> None:
+    """N = 100, 30 patterns: Hebb keeps a few per cent as fixed points, Storkey nearly all, the
+    pseudo-inverse all; 1,500 dreams lift Hebb to nearly all, and 5,000 destroy everything.
+    """
+
+    def kept(network: HopfieldNetwork, patterns: Array) -> float:
+        return float((network.retrieve(patterns, n_steps=1) == patterns).all(axis=1).mean())
+
+    curves = []
+    for seed in range(3):
+        patterns = signs(260 + seed, 30, 100)
+        network = HopfieldNetwork(100).store(patterns)
+        curve = [kept(network, patterns)]
+        for n_dreams in (500, 1000, 3500):
+            network.unlearn(n_dreams, epsilon=0.01, seed=seed)
+            curve.append(kept(network, patterns))
+        rules = [
+            kept(HopfieldNetwork(100, rule).store(patterns), patterns)
+            for rule in ("storkey", "pseudo_inverse", "perceptron")
+        ]
+        kernel = kept(HopfieldNetwork(100).store(patterns).dream(20), patterns)
+        curves.append([*curve, *rules, kernel])
+    hebb, some, lifted, destroyed, storkey, projector, margin, kernel = np.mean(curves, axis=0)
+    assert hebb < 0.2
+    assert hebb < some
+    assert lifted > 0.9
+    assert destroyed < 0.05
+    assert storkey > 0.9
+    assert projector == margin == 1
+    assert kernel > 0.9
+
+
+# ------------------------------------------------------------------------------- temperature --
+
+
+@pytest.mark.parametrize("coding", ["bipolar", "binary"])
+@pytest.mark.parametrize("mode", ["random", "sequential"])
+def test_units_at_a_temperature_are_in_equilibrium(coding: str, mode: str) -> None:
+    """Frequencies of all states of four units are the Boltzmann weights exp(-E/T), whatever the
+    coding: the field of a unit of 0 and 1 counts once, that of +1 and -1 twice.
+    """
+    rng = np.random.default_rng(270)
+    w = rng.normal(size=(4, 4)) / 2
+    w = w + w.T
+    np.fill_diagonal(w, 0)
+    temperature, n = 1.3, 12000
+    network = HopfieldNetwork.from_weights(w, rng.normal(size=4) / 2, coding=coding)
+    low = -1 if coding == "bipolar" else 0
+    states = twin.all_states(4, low)
+    weight = np.exp([-twin.energy(w, network.bias, s) / temperature for s in states])
+    expected = weight / weight.sum()
+    start = np.full((n, 4), 1)
+    ended = network.retrieve(
+        start, seed=np.arange(n), temperature=temperature, n_steps=30, order=mode
+    )
+    numbers = ((ended == 1) * 2 ** np.arange(4)).sum(axis=1)
+    found = np.bincount(numbers, minlength=16) / n
+    for f, p in zip(found, expected, strict=True):
+        assert within(f, p, math.sqrt(p * (1 - p) / n))
+
+
+def test_one_pattern_at_a_temperature() -> None:
+    """m = tanh(m / T): 0.9575 at T = 1/2, and nothing at T = 2."""
+    n = 2000
+    xi = signs(271, n)
+    network = HopfieldNetwork(n).store(xi)
+    for temperature, m in [(0.5, 0.9575040241), (1 / 1.5, 0.8585596366)]:
+        ended = network.recall(
+            np.tile(xi, (20, 1)), seed=range(20), temperature=temperature, n_steps=30
+        )
+        # Units are independent but for their mean, whose fluctuations the mean field amplifies.
+        slope = 1 - (1 - m * m) / temperature
+        error = math.sqrt((1 - m * m) / slope / n / 20)
+        assert within(ended.overlaps.mean(), m, error + 1 / n)
+        assert set(ended.status) == {"step limit"}
+    hot = network.recall(np.tile(xi, (20, 1)), seed=range(20), temperature=2.0, n_steps=60)
+    assert within(hot.overlaps.mean(), 0, math.sqrt(2 / n / 20))
+
+
+def test_temperatures_one_a_sweep() -> None:
+    """A list anneals; its length is the number of sweeps, and a 0 is the sign rule."""
+    network = HopfieldNetwork(80).store(signs(272, 6, 80))
+    states = signs(273, 5, 80)
+    constant = network.retrieve(states, temperature=0.6, n_steps=7)
+    assert same_bits(network.retrieve(states, temperature=[0.6] * 7), constant)
+    assert same_bits(
+        network.retrieve(states, temperature=[0.0] * 100), network.retrieve(states)
+    )
+    cooled = network.recall(states, temperature=np.append(np.linspace(1, 0.1, 10), [0] * 30))
+    assert cooled.converged.all()
+    for bad in ([0.1, 0.2], -1.0, math.nan):
+        with pytest.raises(ValueError, match="temperature"):
+            network.retrieve(states, temperature=bad, n_steps=7)
+
+
+# ------------------------------------------------------------------------------ optimisation --
+
+
+class Quadratic:
+    """const + sum of weight (a . x + k)^2 and linear terms over units of 0 and 1."""
+
+    def __init__(self, n: int) -> None:
+        self.pairs = np.zeros((n, n))
+        self.linear = np.zeros(n)
+        self.constant = 0.0
+
+    def square(self, terms: dict[int, float], k: float, weight: float = 1.0) -> None:
+        """Adds weight (sum_i terms[i] x_i + k)^2, in which x_i^2 = x_i."""
+        for i, a in terms.items():
+            self.linear[i] += weight * a * (a + 2 * k)
+            for j, b in terms.items():
+                if i != j:
+                    self.pairs[i, j] += 2 * weight * a * b
+        self.constant += weight * k * k
+
+    def together(self, i: int, j: int, weight: float = 1.0) -> None:
+        """Adds weight x_i x_j."""
+        self.pairs[i, j] += weight
+        self.pairs[j, i] += weight
+
+    def network(self) -> HopfieldNetwork:
+        return HopfieldNetwork.from_weights(-self.pairs, -self.linear, coding="binary")
+
+    def values(self, states: Array) -> Array:
+        """What the sum is, without the network."""
+        pairs = (states[:, :, None] * states[:, None, :] * self.pairs).sum(axis=(1, 2)) / 2
+        return pairs + states @ self.linear + self.constant
+
+    def solve(self) -> tuple[float, int]:
+        """The least value by the network's energy, and how many states have it."""
+        states = twin.all_states(len(self.linear), 0)
+        network = self.network()
+        energies = network.energy(states) + self.constant
+        some = np.random.default_rng(280).integers(0, len(states), 50)
+        assert np.abs(energies[some] - self.values(states[some].astype(float))).max() < 1e-9
+        least = energies.min()
+        # The network finds it, too: many starts, annealed from the largest pull down.
+        n_sweeps = 60
+        warm = np.append(np.linspace(np.abs(self.pairs).max() + 1, 0.3, n_sweeps), [0] * 20)
+        starts = np.random.default_rng(281).integers(0, 2, (64, len(self.linear)))
+        ended = network.recall(starts, temperature=warm, seed=range(64))
+        assert abs(ended.energy.min() + self.constant - least) < 1e-9
+        return float(least), int((energies < least + 1e-9).sum())
+
+
+def edges_of(name: str) -> tuple[int, list[tuple[int, int]]]:
+    """A few graphs with known largest cuts."""
+    if name == "C5":
+        return 5, [(i, (i + 1) % 5) for i in range(5)]
+    if name == "Petersen":
+        outer = [(i, (i + 1) % 5) for i in range(5)]
+        inner = [(5 + i, 5 + (i + 2) % 5) for i in range(5)]
+        return 10, outer + inner + [(i, 5 + i) for i in range(5)]
+    if name == "K3,3":
+        return 6, [(i, 3 + j) for i in range(3) for j in range(3)]
+    if name == "Q3":
+        return 8, [(i, i ^ b) for i in range(8) for b in (1, 2, 4) if i < i ^ b]
+    return 6, list(itertools.combinations(range(6), 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "largest"), [("C5", 4), ("Petersen", 12), ("K3,3", 9), ("Q3", 12), ("K6", 9)]
+)
+def test_largest_cuts(name: str, largest: int) -> None:
+    """W = -adjacency: the energy is the edges within less the edges across."""
+    n, edges = edges_of(name)
+    adjacency = np.zeros((n, n))
+    for i, j in edges:
+        adjacency[i, j] = adjacency[j, i] = 1
+    network = HopfieldNetwork.from_weights(-adjacency)
+    states = twin.all_states(n)
+    cuts = (len(edges) - network.energy(states)) / 2
+    across = sum((states[:, i] != states[:, j]).astype(int) for i, j in edges)
+    assert np.array_equal(cuts, across)
+    assert cuts.max() == largest
+    ended = network.recall(
+        signs(282, 40, n),
+        temperature=np.append(np.linspace(2, 0.2, 40), [0] * 10),
+        seed=range(40),
+    )
+    assert (len(edges) - ended.energy.min()) / 2 == largest
+
+
+def test_an_assignment() -> None:
+    """Costs [[4,1,3],[2,0,5],[3,2,2]]: 5, by columns 1, 0, 2 and no other way."""
+    problem = Quadratic(9)
+    costs = [[4, 1, 3], [2, 0, 5], [3, 2, 2]]
+    for i, j in itertools.product(range(3), repeat=2):
+        problem.linear[3 * i + j] += costs[i][j]
+    for i in range(3):
+        problem.square({3 * i + j: 1.0 for j in range(3)}, -1, 10)
+        problem.square({3 * j + i: 1.0 for j in range(3)}, -1, 10)
+    assert problem.solve() == (5, 1)
+
+
+def test_four_queens() -> None:
+    """Two ways of 2^16."""
+    problem = Quadratic(16)
+    for i in range(4):
+        problem.square({4 * i + j: 1.0 for j in range(4)}, -1)
+        problem.square({4 * j + i: 1.0 for j in range(4)}, -1)
+    for (a, b), (c, d) in itertools.combinations(itertools.product(range(4), repeat=2), 2):
+        if abs(a - c) == abs(b - d):
+            problem.together(4 * a + b, 4 * c + d)
+    assert problem.solve() == (0, 2)
+
+
+@pytest.mark.parametrize(("n_slots", "answer"), [(3, (0, 30)), (2, (1, 20))])
+def test_a_timetable_is_a_colouring(n_slots: int, answer: tuple[float, int]) -> None:
+    """Five lectures in a ring of conflicts: 30 timetables of three slots, none of two."""
+    problem = Quadratic(5 * n_slots)
+    for v in range(5):
+        problem.square({v * n_slots + c: 1.0 for c in range(n_slots)}, -1)
+        for c in range(n_slots):
+            problem.together(v * n_slots + c, (v + 1) % 5 * n_slots + c)
+    assert problem.solve() == answer
+
+
+def test_a_route() -> None:
+    """s-a 1, s-b 4, a-b 2, a-t 6, b-t 3: from s to t at a cost of 6, by s-a-b-t alone."""
+    problem = Quadratic(5)
+    problem.linear += [1, 4, 2, 6, 3]
+    sa, sb, ab, at, bt = range(5)
+    problem.square({sa: 1, sb: 1}, -1, 10)
+    problem.square({at: 1, bt: 1}, -1, 10)
+    problem.square({sa: 1, ab: -1, at: -1}, 0, 10)
+    problem.square({sb: 1, ab: 1, bt: -1}, 0, 10)
+    assert problem.solve() == (6, 1)
+    states = twin.all_states(5, 0)
+    best = states[problem.network().energy(states).argmin()]
+    assert np.flatnonzero(best).tolist() == [sa, ab, bt]
+
+
+def test_a_spin_glass_against_enumeration() -> None:
+    """Sherrington and Kirkpatrick, 14 units: annealing finds the ground state and its ghost."""
+    for seed in range(5):
+        rng = np.random.default_rng(290 + seed)
+        j = np.triu(rng.normal(size=(14, 14)) / math.sqrt(14), 1)
+        network = HopfieldNetwork.from_weights(j + j.T)
+        states = twin.all_states(14)
+        energies = network.energy(states)
+        by_hand = -((states @ j) * states).sum(axis=1)
+        assert np.abs(energies - by_hand).max() < 1e-12
+        cooling = np.append(np.linspace(1.5, 0.05, 80), [0] * 10)
+        ended = network.recall(signs(seed, 60, 14), temperature=cooling, seed=range(60))
+        assert abs(ended.energy.min() - by_hand.min()) < 1e-12
+        best = states[by_hand.argmin()]
+        deepest = ended.state[ended.energy.argmin()]
+        assert np.array_equal(deepest, best) or np.array_equal(deepest, -best)
+
+
+# -------------------------------------------------------------------------------- the object --
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pickles_and_copies(kind: str) -> None:
+    network = networks_of_every_kind()[kind]
+    states = states_for(network, 300, 5)
+    found = network.retrieve(states)
+    for other in (
+        pickle.loads(pickle.dumps(network)),
+        copy.copy(network),
+        copy.deepcopy(network),
+    ):
+        assert same_bits(other.weights, network.weights)
+        assert same_bits(other.bias, network.bias)
+        assert same_bits(other.patterns, network.patterns)
+        assert same_bits(other.retrieve(states), found)
+        assert repr(other) == repr(network)
+        # What a copy learns is its own.
+        if network.n_patterns and kind not in ("unlearned",) and other._stored.given is None:
+            before = network.weights
+            other.store(states[:1])
+            assert len(other) == len(network) + 1
+            assert same_bits(network.weights, before)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_configurations_go_round(kind: str) -> None:
+    network = networks_of_every_kind()[kind]
+    config = network.get_config()
+    empty = HopfieldNetwork.from_config(config)
+    assert len(empty) == 0
+    again = empty.get_config()
+    assert list(again) == list(config)
+    for name, value in config.items():
+        assert np.array_equal(again[name], value), name
+    with pytest.raises(ValueError, match="has no parameter temperature"):
+        HopfieldNetwork.from_config(config | {"temperature": 1})
+    if network._stored.given is None and network._stored.dreamt is None:
+        assert same_bits(empty.store(network.patterns).weights, network.weights)
+
+
+def test_a_network_stored_from_other_threads() -> None:
+    """A reader sees the network before or after a store, never between."""
+    patterns = signs(310, 12, 64)
+    network = HopfieldNetwork(64).store(patterns[0])
+    probe = signs(311, 3, 64)
+    expected = []
+    for k in range(1, 13):
+        expected.append(HopfieldNetwork(64).store(patterns[:k]).fields(probe).tobytes())
+    seen: list[bytes] = []
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            seen.append(network.fields(probe).tobytes())
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for row in patterns[1:]:
+        network.store(row)
+        time.sleep(0.001)
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert set(seen) <= set(expected)
+    assert network.fields(probe).tobytes() == expected[-1]
+
+
+def test_an_empty_network_says_so() -> None:
+    network = HopfieldNetwork(5)
+    assert len(network) == network.n_patterns == 0
+    assert network.patterns.shape == (0, 5)
+    assert not network.weights.any()
+    assert not network.bias.any()
+    for call in (network.retrieve, network.recall, network.energy, network.fields):
+        with pytest.raises(ValueError, match="the network is empty: store patterns first"):
+            call(np.ones(5))
+    for nothing in (network.lyapunov, network.stabilities, lambda: network.unlearn(1)):
+        with pytest.raises(ValueError, match=r"store patterns first|knows no patterns"):
+            nothing()
+    with pytest.raises(ValueError, match="knows no patterns to dream of"):
+        network.dream(1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"n_features": 0}, ValueError, "n_features is 0; it must be at least 1"),
+        ({"n_features": 2.0}, TypeError, "n_features must be a whole number, not float"),
+        ({"rule": "delta"}, ValueError, "rule is 'delta'; it is one of 'hebb', 'storkey'"),
+        ({"scale": "N"}, ValueError, "scale is 'N'"),
+        ({"diagonal": 0}, ValueError, "diagonal is 0"),
+        ({"coding": "01"}, ValueError, "coding is '01'; it is one of 'bipolar', 'binary'"),
+        ({"bias": [1, 2]}, ValueError, r"bias has shape \(2,\)"),
+        ({"bias": [1, 2, np.nan]}, ValueError, r"bias\[2\] is not finite"),
+        ({"bias": "no"}, TypeError, "bias must be real"),
+        ({"bias": 1j}, TypeError, "bias must be real numbers, not complex"),
+        ({"mask": np.ones((3, 3))}, TypeError, "mask must be of bool, not float64"),
+        ({"mask": np.ones((2, 3), bool)}, ValueError, r"mask has shape \(2, 3\)"),
+        ({"kappa": -1}, ValueError, "kappa is -1; it must be at least 0"),
+        ({"kappa": "1"}, TypeError, "kappa must be a number, not str"),
+        ({"kappa": math.inf}, ValueError, "kappa must be finite"),
+        ({"max_epochs": 0}, ValueError, "max_epochs is 0"),
+        ({"rule": "covariance"}, ValueError, "pass coding='binary'"),
+        ({"rule": "covariance", "coding": "binary"}, ValueError, "needs activity="),
+        (
+            {"rule": "covariance", "coding": "binary", "activity": 1.0},
+            ValueError,
+            "activity is 1; it must be between 0 and 1",
+        ),
+        ({"rule": "storkey", "diagonal": "keep"}, ValueError, "pass diagonal='zero'"),
+        ({"rule": "perceptron", "diagonal": "keep"}, ValueError, "pass diagonal='zero'"),
+        (
+            {"rule": "pseudo_inverse", "mask": np.ones((3, 3), bool)},
+            ValueError,
+            "use rule='perceptron'",
+        ),
+        (
+            {"rule": "storkey", "mask": np.triu(np.ones((3, 3), bool))},
+            ValueError,
+            "pass mask & mask.T",
+        ),
+    ],
+)
+def test_bad_parameters(arguments: dict, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        HopfieldNetwork(**({"n_features": 3} | arguments))
+
+
+def test_bad_rows() -> None:
+    """Patterns and states are looked at entry by entry; the coding is never guessed."""
+    network = HopfieldNetwork(3).store([1, 1, -1])
+    binary = HopfieldNetwork(3, coding="binary").store([1, 1, 0])
+    for call, name in ((network.store, "patterns"), (network.retrieve, "states")):
+        with pytest.raises(
+            ValueError, match=rf"{name}\[0, 1\] is 0.*coding='binary', or 2 \* x"
+        ):
+            call([[1, 0, 1]])
+        with pytest.raises(ValueError, match=rf"{name}\[0, 2\] is 0.5.*threshold them first"):
+            call([1, 1, 0.5])
+        with pytest.raises(ValueError, match=rf"{name}.*3"):
+            call([1, 1])
+        with pytest.raises(ValueError, match=r"NaN|nan"):
+            call([1, 1, math.nan])
+        with pytest.raises(TypeError):
+            call(["a", "b", "c"])
+        with pytest.raises(TypeError):
+            call([1j, 1, 1])
+    with pytest.raises(ValueError, match=r"states\[0, 2\] is -1.*coding='bipolar'"):
+        binary.retrieve([1, 0, -1])
+    assert len(network) == len(binary) == 1
+
+
+def test_bad_calls() -> None:
+    network = HopfieldNetwork(4).store([1, 1, -1, 1])
+    states = np.ones((2, 4))
+    for keywords, error, message in [
+        ({"mode": "both"}, ValueError, "mode is 'both'"),
+        ({"n_steps": -1}, ValueError, "n_steps is -1"),
+        ({"n_steps": 1.5}, TypeError, "n_steps must be a whole number"),
+        ({"order": "shuffled"}, ValueError, "order is 'shuffled'"),
+        ({"order": [4]}, ValueError, "order lists unit 4"),
+        ({"order": [0, 1], "mode": "sync"}, ValueError, "order is for mode='async'"),
+        ({"tie": 0}, ValueError, "tie is 0"),
+        ({"clamped": [-1]}, ValueError, "clamped lists unit -1"),
+        ({"clamped": np.zeros(3, bool)}, ValueError, r"clamped has shape \(3,\)"),
+        ({"seed": -1}, ValueError, "seed is -1"),
+        ({"seed": True}, TypeError, "seed must be a whole number, not a bool"),
+    ]:
+        for call in (network.retrieve, network.recall):
+            with pytest.raises(error, match=message):
+                call(states, **keywords)
+    with pytest.raises(ValueError, match="n_dreams is -1"):
+        network.unlearn(-1)
+    with pytest.raises(ValueError, match="epsilon must be finite"):
+        network.unlearn(1, epsilon=math.nan)
+    with pytest.raises(ValueError, match="n_steps is 0"):
+        network.unlearn(1, n_steps=0)
+    with pytest.raises(ValueError, match=r"at most \d+"):
+        HopfieldNetwork(4, "perceptron", max_epochs=2**31).store(np.ones(4))
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([1.0, 2.0], r"weights has shape \(2,\); it must be \(n_features, n_features\)"),
+        (np.ones((2, 3)), r"weights has shape \(2, 3\)"),
+        ([[0, math.inf], [1, 0]], "weights"),
+        (np.empty((0, 0)), "weights"),
+    ],
+)
+def test_bad_weights(weights: Array, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        HopfieldNetwork.from_weights(weights)
+
+
+def test_weights_of_patterns_need_patterns() -> None:
+    with pytest.raises(ValueError, match="needs patterns="):
+        HopfieldNetwork.from_weights(np.eye(2), scale="patterns")
+    with pytest.raises(ValueError, match="patterns"):
+        HopfieldNetwork.from_weights(np.eye(2), patterns=[[1, 0]])
+    given = np.array([[1.0, 2], [3, 4]])
+    network = HopfieldNetwork.from_weights(given, diagonal="zero")
+    assert network.weights.tolist() == [[0, 2], [3, 0]]
+    given[0, 1] = 9
+    assert network.weights.tolist() == [[0, 2], [3, 0]]
+
+
+def test_asymmetric_weights_have_no_energy() -> None:
+    """They run, in the direction W[i, j] says; the energy is refused with the way out."""
+    network = HopfieldNetwork.from_weights([[0, 1, 0], [0, 0, 1], [-1, 0, 0]])
+    assert network.fields([1, -1, 1]).tolist() == [-1, 1, -1]
+    assert network.retrieve([1, -1, 1], mode="sync", n_steps=1).tolist() == [-1, 1, -1]
+    assert network.recall([1, 1, 1], n_steps=50).status == "step limit"
+    for call in (network.energy, network.flip_energies, lambda s: network.recall(s).energy):
+        with pytest.raises(ValueError, match=r"not symmetric.*\(W \+ W.T\) / 2"):
+            call(np.ones(3))
+    assert network.recall(np.ones(3), trace=True).trace.energies is None
+
+
+@pytest.mark.parametrize("what", ["storkey", "perceptron", "unlearn", "retrieve"])
+def test_long_calls_can_be_stopped(what: str) -> None:
+    """Ctrl-C comes within a tenth of a second, and leaves the network as it was."""
+    patterns = signs(320, 400, 800)
+    if what == "perceptron":
+        network = HopfieldNetwork(200, "perceptron", kappa=50.0, max_epochs=10**6)
+        patterns = patterns[:, :200]
+    else:
+        network = HopfieldNetwork(800, "storkey" if what == "storkey" else "hebb")
+        if what != "storkey":
+            network.store(patterns)
+    weights = network.weights
+    sent = []
+
+    def send() -> None:
+        time.sleep(0.15 * SLOWED)
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    sender = threading.Thread(target=send)
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+        sender.start()
+        if what == "unlearn":
+            network.unlearn(10**6)
+        elif what == "retrieve":
+            network.retrieve(np.tile(patterns, (20, 1)), temperature=1.0, n_steps=10**6)
+        else:
+            while True:
+                copy.copy(network).store(patterns)
+    late = time.monotonic() - sent[0]
+    sender.join()
+    assert late < 0.1 * SLOWED + 0.1  # the machine may be busy with something else
+    assert same_bits(network.weights, weights)
+
+
+def test_examples_of_the_docstrings() -> None:
+    result = doctest.testmod(hopfield)
+    assert result.attempted >= 6
+    assert result.failed == 0
+
+
+# ------------------------------------------------------------------------------------- peers --
+
+
+@pytest.mark.oracle
+def test_hopfieldnetwork_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package of that name: the same weights, energies and states for the same orders."""
+    peer = pytest.importorskip("hopfieldnetwork", reason="hopfieldnetwork is not installed")
+    rng = np.random.default_rng(330)
+    for _ in range(20):
+        n, k = int(rng.integers(4, 60)), int(rng.integers(1, 9))
+        patterns = rng.choice([-1, 1], (k, n))
+        theirs = peer.HopfieldNetwork(N=n)
+        for row in patterns:  # its batch form overflows the int8 it keeps patterns in
+            theirs.train_pattern(row.astype(np.float64))
+        ours = HopfieldNetwork(n).store(patterns)
+        assert np.abs(ours.weights - theirs.w).max() < 1e-14
+        for state in rng.choice([-1, 1], (4, n)):
+            assert abs(ours.energy(state) - theirs.compute_energy(state)) < 1e-10
+            order = rng.permutation(n)
+            monkeypatch.setattr(np.random, "permutation", lambda _, order=order: order)
+            theirs.set_initial_neurons_state(state.copy())
+            theirs.update_neurons(1, "async")
+            got = ours.retrieve(state, order=order, n_steps=1, tie="+1")
+            assert np.array_equal(got, theirs.S)
+            theirs.set_initial_neurons_state(state.copy())
+            theirs.update_neurons(1, "sync")
+            got = ours.retrieve(state, mode="sync", n_steps=1, tie="+1")
+            assert np.array_equal(got, theirs.S)
