@@ -436,19 +436,21 @@ def test_all_forms_of_the_couplings_agree(coding: str, diagonal: str, biased: bo
 
 
 def test_the_plan_takes_the_form_that_fits() -> None:
-    def form(network: HopfieldNetwork) -> str:
-        return str(network._wiring().couplings.dtype)
+    def form(network: HopfieldNetwork, n_states: int = 1) -> str:
+        return str(network._wiring(n_states).couplings.dtype)
 
-    assert form(HopfieldNetwork(40).store(signs(71, 9, 40))) == "uint32"
+    few = HopfieldNetwork(40).store(signs(71, 4, 40))
+    assert form(few) == form(few, 10**6) == "uint32"
+    some = HopfieldNetwork(40).store(signs(71, 9, 40))
+    assert form(some, 4) == "uint32"
+    assert form(some, 5) == "int16"
     assert form(HopfieldNetwork(40).store(signs(71, 10, 40))) == "int16"
     assert form(HopfieldNetwork(3).store(np.ones((40000, 3)))) == "int32"
     assert form(HopfieldNetwork(40, "storkey").store(signs(71, 2, 40))) == "float64"
     assert form(HopfieldNetwork(40, "perceptron").store(signs(71, 2, 40))) == "int16"
     assert form(HopfieldNetwork(40).store(signs(71, 2, 40)).unlearn(1)) == "float64"
-    assert (
-        form(HopfieldNetwork(40, mask=~np.eye(40, dtype=bool)).store(signs(71, 2, 40)))
-        == "int16"
-    )
+    mask = ~np.eye(40, dtype=bool)
+    assert form(HopfieldNetwork(40, mask=mask).store(signs(71, 2, 40))) == "int16"
 
 
 def networks_of_every_kind(n: int = 48) -> dict[str, HopfieldNetwork]:
@@ -1603,26 +1605,34 @@ def test_long_calls_can_be_stopped(what: str) -> None:
         if what != "storkey":
             network.store(patterns)
     weights = network.weights
-    sent = []
 
-    def send() -> None:
-        time.sleep(0.15 * SLOWED)
-        sent.append(time.monotonic())
-        os.kill(os.getpid(), signal.SIGINT)
-
-    sender = threading.Thread(target=send)
-    with pytest.raises(KeyboardInterrupt):  # noqa: PT012
-        sender.start()
+    def long_call() -> None:
         if what == "unlearn":
             network.unlearn(10**6)
         elif what == "retrieve":
-            network.retrieve(np.tile(patterns, (20, 1)), temperature=1.0, n_steps=10**6)
+            network.retrieve(patterns, temperature=1.0, n_steps=10**6)
         else:
             while True:
                 copy.copy(network).store(patterns)
-    late = time.monotonic() - sent[0]
-    sender.join()
-    assert late < 0.1 * SLOWED + 0.1  # the machine may be busy with something else
+
+    def lateness() -> float:
+        sent = []
+
+        def send() -> None:
+            time.sleep(0.1 * SLOWED)
+            sent.append(time.monotonic())
+            os.kill(os.getpid(), signal.SIGINT)
+
+        sender = threading.Thread(target=send)
+        with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+            sender.start()
+            long_call()
+        late = time.monotonic() - sent[0]
+        sender.join()
+        return late
+
+    # The machine may be busy with something else once, or twice.
+    assert min(lateness() for _ in range(3)) < 0.1 * SLOWED
     assert same_bits(network.weights, weights)
 
 

@@ -148,7 +148,7 @@ class HopfieldNetwork(Model):
         self.max_epochs = whole(max_epochs, "max_epochs", 1)
         self._bias = None if bias is None else _take_bias(bias, self.n_features)
         self._stored = _Stored(_read_only(np.empty((0, self.n_features), dtype=np.int8)))
-        self._wired: tuple[_Stored, _Wiring] | None = None
+        self._wired: tuple[_Stored, dict[str, _Wiring]] | None = None
         self._form: str | None = None
         if self.kappa < 0:
             raise ValueError(f"kappa is {self.kappa:g}; it must be at least 0")
@@ -464,7 +464,7 @@ class HopfieldNetwork(Model):
             If nothing is stored, or at an entry the coding does not have.
         """
         spins, single, dtype = self._take_states(states)
-        wiring = self._wiring()
+        wiring = self._wiring(len(spins))
         dynamics = _Dynamics(
             self, len(spins), mode, n_steps, seed, order, tie, clamped, temperature
         )
@@ -501,7 +501,7 @@ class HopfieldNetwork(Model):
             are the overlaps of the state before the last sweep.
         """
         spins, single, dtype = self._take_states(states)
-        wiring = self._wiring()
+        wiring = self._wiring(len(spins))
         dynamics = _Dynamics(
             self, len(spins), mode, n_steps, seed, order, tie, clamped, temperature
         )
@@ -542,7 +542,7 @@ class HopfieldNetwork(Model):
             If the weights are not symmetric: such a network may run in circles for ever.
         """
         spins, single, _ = self._take_states(states)
-        energies = self._wiring().energies(spins)
+        energies = self._wiring(len(spins)).energies(spins)
         return float(energies[0]) if single else energies
 
     def fields(self, states: npt.ArrayLike) -> Floats:
@@ -557,7 +557,7 @@ class HopfieldNetwork(Model):
         ndarray of float64, of the shape of `states`
         """
         spins, single, _ = self._take_states(states)
-        fields = self._wiring().fields(spins)
+        fields = self._wiring(len(spins)).fields(spins)
         return fields[0] if single else fields
 
     def flip_energies(self, states: npt.ArrayLike) -> Floats:
@@ -579,7 +579,7 @@ class HopfieldNetwork(Model):
             If the weights are not symmetric.
         """
         spins, single, _ = self._take_states(states)
-        rises = self._wiring().flip_energies(spins)
+        rises = self._wiring(len(spins)).flip_energies(spins)
         return rises[0] if single else rises
 
     def stabilities(self, patterns: npt.ArrayLike | None = None) -> Floats:
@@ -605,7 +605,7 @@ class HopfieldNetwork(Model):
         else:
             spins, single, _ = self._take_states(patterns, "patterns")
         norms = np.sqrt((self.weights**2).sum(axis=1))
-        held = spins * self._wiring().fields(spins)
+        held = spins * self._wiring(len(spins)).fields(spins)
         result: Floats = np.divide(held, norms, out=np.zeros_like(held), where=norms > 0)
         return result[0] if single else result
 
@@ -821,30 +821,51 @@ class HopfieldNetwork(Model):
         assert self.activity is not None
         return self.activity
 
-    def _wiring(self) -> _Wiring:
-        """The network as the core gets it; kept until something is learned."""
+    def _wiring(self, n_states: int = 1) -> _Wiring:
+        """The network as the core gets it; kept until something is learned.
+
+        Hebb's weights are added up from the patterns where that is cheaper. As long as they are
+        few it is; up to N / 4 it is for a few states, which do not repay the matrix. The bits
+        are the same.
+        """
         stored = self._stored
-        if self._wired is not None and self._wired[0] is stored:
-            return self._wired[1]
         n_patterns = len(stored.patterns)
         if n_patterns == 0 and stored.given is None:
             raise ValueError("the network is empty: store patterns first")
         hebbian = stored.given is None and stored.dreamt is None and self.rule == "hebb"
         form = self._form
-        if form is None and hebbian and self.mask is None and 4 * n_patterns < self.n_features:
-            form = "patterns"
-        if form == "patterns":
-            wiring = self._wire_patterns(stored)
-        else:
-            raw = self._raw(stored)
-            if stored.dreamt is not None:
-                raw = raw - stored.dreamt
-            if form is None and np.issubdtype(raw.dtype, np.integer):
-                most = n_patterns if self.rule == "hebb" else int(np.abs(raw).max())
-                form = "int16" if most < 2**15 else "int32"
-            wiring = self._wire(stored, raw.astype(form or "float64", copy=False))
-        self._wired = stored, wiring
+        if form is None and hebbian and self.mask is None:
+            n = self.n_features
+            few = 8 * n_patterns < n or (4 * n_patterns < n and 8 * n_states < n)
+            form = "patterns" if few else "matrix"
+        form = form or "matrix"
+        if self._wired is None or self._wired[0] is not stored:
+            self._wired = stored, {}
+        known = self._wired[1]
+        wiring = known.get(form)
+        if wiring is None:
+            if form == "patterns":
+                wiring = self._wire_patterns(stored)
+            elif hebbian and self.mask is None and form != "float64":
+                wiring = self._wire_counts(stored, form)
+            else:
+                raw = self._raw(stored)
+                if stored.dreamt is not None:
+                    raw = raw - stored.dreamt
+                if form == "matrix":
+                    form = _narrowest(raw)
+                wiring = self._wire(stored, raw.astype(form, copy=False))
+            known[form] = wiring
         return wiring
+
+    def _wire_counts(self, stored: _Stored, form: str) -> _Wiring:
+        """Hebb's counts as they are: the core leaves out a diagonal that does not count."""
+        n_patterns = len(stored.patterns)
+        if form == "matrix":
+            form = "int16" if n_patterns < 2**15 and self.n_features < 2**16 else "int32"
+        couplings = self._counts(stored).astype(form, copy=False)
+        own = n_patterns if self.diagonal == "zero" else 0
+        return self._wire_up(stored, couplings, 0, lambda: _row_sums(couplings) - own, True)
 
     def _wire_patterns(self, stored: _Stored) -> _Wiring:
         """W as the patterns of which it is the sum: less to read while they are few."""
@@ -1165,6 +1186,14 @@ def _take_mask(mask: npt.ArrayLike, n_features: int) -> npt.NDArray[np.bool_]:
             f"mask has shape {array.shape}; it must be ({n_features}, {n_features})"
         )
     return _read_only(array.copy())
+
+
+def _narrowest(matrix: Array) -> str:
+    """The form of the core's couplings that holds these numbers."""
+    if not np.issubdtype(matrix.dtype, np.integer):
+        return "float64"
+    small = len(matrix) < 2**16 and int(np.abs(matrix).max()) < 2**15
+    return "int16" if small else "int32"
 
 
 def _row_sums(matrix: Array) -> Array:
