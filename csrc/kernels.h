@@ -176,6 +176,9 @@ typedef struct uhn_bit_kernels {
     int64_t (*masked_sum16)(const uint32_t *bits, size_t n_words, const int16_t *m);
     void (*masked_step16)(const uint32_t *bits, size_t n_words, int32_t step, int16_t *m);
 
+    /* Bits that are set. */
+    size_t (*count_bits)(const uint32_t *bits, size_t n_words);
+
     /* m += the sum over n columns of s_j where bit j is set, -s_j elsewhere. n_after more columns
      * follow those n and may be read. n < 2^24. */
     void (*overlaps16)(const uint32_t *columns, size_t n_words, size_t n, size_t n_after,
@@ -207,21 +210,22 @@ typedef struct uhn_bit_kernels {
 
     /* The same for n_states states and n_rows <= UHN_MANY_ROWS, in UHN_PANEL bytes of sums: n columns
      * of them, those beyond counting 0, are added at sums[k] + column. The signs of rows 4 g to 4 g + 3
-     * are the bits of nibbles[k][first + g], + where one is set. `table` has UHN_TABLE bytes. */
+     * are the four bits of offsets[k][first + g] / UHN_PANEL, + where one is set. `table` has UHN_TABLE
+     * bytes. */
     void (*many_i16)(const int16_t *rows, size_t stride, size_t n_rows, size_t n, void *table,
-                     const uint8_t *const *nibbles, size_t first, size_t n_states,
+                     const uint16_t *const *offsets, size_t first, size_t n_states,
                      int32_t *const *sums, size_t column);
     void (*many_i32)(const int32_t *rows, size_t stride, size_t n_rows, size_t n, void *table,
-                     const uint8_t *const *nibbles, size_t first, size_t n_states,
+                     const uint16_t *const *offsets, size_t first, size_t n_states,
                      int64_t *const *sums, size_t column);
     void (*many_f64)(const double *rows, size_t stride, size_t n_rows, size_t n, void *table,
-                     const uint8_t *const *nibbles, size_t first, size_t n_states,
+                     const uint16_t *const *offsets, size_t first, size_t n_states,
                      double *const *sums, size_t column);
 
-    /* The same for n_rows <= UHN_BYTE_ROWS rows of +1 and -1, n <= UHN_BYTES columns of them; nibbles
-     * (n_states x n_nibbles) and sums (n_states x UHN_BYTES) lie together. */
+    /* The same for n_rows <= UHN_BYTE_ROWS rows of +1 and -1, n <= UHN_BYTES columns of them; the bits
+     * themselves (n_states x n_nibbles) and sums (n_states x UHN_BYTES) lie together. */
     void (*many_i8)(const int8_t *rows, size_t stride, size_t n_rows, size_t n, void *table,
-                    const uint8_t *nibbles, size_t n_nibbles, size_t n_states, int32_t *sums);
+                    const uint8_t *nibbles, size_t n_nibbles, size_t n_states, int16_t *sums);
 } uhn_bit_kernels;
 
 /* By uhn_dtype. */

@@ -30,6 +30,27 @@ static const int16_t bit_shorts[16]
 #define PAIRS(x) (((bits_ints)((bits_words)(x) << 16) >> 16) + ((bits_ints)(x) >> 16))
 #endif
 
+/* The sum of all lanes, which fits int32. */
+UHN_INLINE int32_t add_lanes(bits_ints x) {
+#if BITS_VECTOR == 64
+    typedef int32_t half __attribute__((vector_size(32)));
+    const half y = __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7) +
+                   __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15);
+#elif BITS_VECTOR == 32
+    const bits_ints y = x;
+#endif
+    typedef int32_t four __attribute__((vector_size(16)));
+#if BITS_VECTOR > 16
+    four z =
+        __builtin_shufflevector(y, y, 0, 1, 2, 3) + __builtin_shufflevector(y, y, 4, 5, 6, 7);
+#else
+    four z = x;
+#endif
+    z += __builtin_shufflevector(z, z, 2, 3, 0, 1);
+    z += __builtin_shufflevector(z, z, 1, 0, 3, 2);
+    return z[0];
+}
+
 /* Vectors that may lie anywhere. */
 typedef struct {
     bits_words v;
@@ -169,21 +190,31 @@ static void overlaps32(const uint32_t *columns, size_t n_words, size_t n, size_t
 #undef AT
 }
 
-static int64_t masked_sum16(const uint32_t *bits, size_t n_words, const int16_t *m) {
-    enum { VECTORS = 32 / SHORTS, CHUNK = 1024 };
-    int64_t total = 0;
-    for (size_t first = 0; first < n_words; first += CHUNK) {
-        const size_t stop = UHN_MIN(first + CHUNK, n_words);
-        bits_ints sum = {0};
-        for (size_t w = first; w < stop; w++) {
-            const uint32_t word = bits[w];
-            UHN_UNROLL
-            for (int v = 0; v < VECTORS; v++)
-                sum += PAIRS(CHOOSE(word, v, ((const bits_shorts *)(m + 32 * w))[v]));
-        }
-        for (int i = 0; i < INTS; i++) total += sum[i];
+/* For at most SHORT_WORDS words, whose sum fits int32. */
+enum { SHORT_WORDS = 1024 };
+UHN_INLINE int32_t short_sum16(const uint32_t *bits, size_t n_words, const int16_t *m) {
+    enum { VECTORS = 32 / SHORTS };
+    bits_ints sum = {0};
+    for (size_t w = 0; w < n_words; w++) {
+        const uint32_t word = bits[w];
+        UHN_UNROLL
+        for (int v = 0; v < VECTORS; v++)
+            sum += PAIRS(CHOOSE(word, v, ((const bits_shorts *)(m + 32 * w))[v]));
     }
+    return add_lanes(sum);
+}
+
+static int64_t masked_sum16(const uint32_t *bits, size_t n_words, const int16_t *m) {
+    int64_t total = 0;
+    for (size_t w = 0; w < n_words; w += SHORT_WORDS)
+        total += short_sum16(bits + w, UHN_MIN((size_t)SHORT_WORDS, n_words - w), m + 32 * w);
     return total;
+}
+
+static size_t count_bits(const uint32_t *bits, size_t n_words) {
+    size_t n = 0;
+    for (size_t w = 0; w < n_words; w++) n += (size_t)__builtin_popcount(bits[w]);
+    return n;
 }
 
 static void masked_step16(const uint32_t *bits, size_t n_words, int32_t step, int16_t *m) {
@@ -197,27 +228,50 @@ static void masked_step16(const uint32_t *bits, size_t n_words, int32_t step, in
     }
 }
 
-/* The first of n looks at which the unit wants to flip. */
-#define WALK(NAME, T, SUM)                                                                     \
-    static size_t NAME(const uint32_t *columns, size_t n_words, const T *m, int64_t total,     \
-                       int64_t own, const uint32_t *units, size_t n, const int8_t *s,          \
-                       int tie) {                                                              \
-        enum { AHEAD = 12 };                                                                   \
-        for (size_t c = 0; c < n; c++) {                                                       \
-            const size_t i = units[c];                                                         \
-            if (c + AHEAD < n) __builtin_prefetch(columns + units[c + AHEAD] * n_words);       \
-            const int64_t a = 2 * SUM(columns + i * n_words, n_words, m) - total - own * s[i]; \
-            if ((2 * a + tie) * s[i] < 0) return c;                                            \
-        }                                                                                      \
-        return n;                                                                              \
+enum { AHEAD = 12 }; /* looks whose columns are on their way */
+
+#define WALK(SUM)                                                                              \
+    for (size_t c = 0; c < n; c++) {                                                           \
+        const size_t i = units[c];                                                             \
+        if (c + AHEAD < n) __builtin_prefetch(columns + units[c + AHEAD] * n_words);           \
+        const int64_t set = SUM(columns + i * n_words, n_words, m);                            \
+        if ((2 * (2 * set - total - own * s[i]) + tie) * s[i] < 0) return c;                   \
     }                                                                                          \
-    static void NAME##_sums(const uint32_t *columns, size_t n_words, const T *m, size_t n,     \
-                            int64_t *out) {                                                    \
-        for (size_t i = 0; i < n; i++) out[i] = SUM(columns + i * n_words, n_words, m);        \
-    }
-WALK(walk16, int16_t, masked_sum16)
-WALK(walk32, int32_t, masked_sum)
+    return n;
+
+/* n_words is a constant where it is small. */
+UHN_INLINE size_t walk_short16(const uint32_t *columns, size_t n_words, const int16_t *m,
+                               int64_t total, int64_t own, const uint32_t *units, size_t n,
+                               const int8_t *s, int tie) {
+    WALK(short_sum16)
+}
+
+static size_t walk16(const uint32_t *columns, size_t n_words, const int16_t *m, int64_t total,
+                     int64_t own, const uint32_t *units, size_t n, const int8_t *s, int tie) {
+    if (n_words == 1) return walk_short16(columns, 1, m, total, own, units, n, s, tie);
+    if (n_words == 2) return walk_short16(columns, 2, m, total, own, units, n, s, tie);
+    if (n_words <= SHORT_WORDS)
+        return walk_short16(columns, n_words, m, total, own, units, n, s, tie);
+    WALK(masked_sum16)
+}
+
+static size_t walk32(const uint32_t *columns, size_t n_words, const int32_t *m, int64_t total,
+                     int64_t own, const uint32_t *units, size_t n, const int8_t *s, int tie) {
+    WALK(masked_sum)
+}
 #undef WALK
+
+static void masked_sums16(const uint32_t *columns, size_t n_words, const int16_t *m, size_t n,
+                          int64_t *out) {
+    for (size_t i = 0; i < n; i++)
+        out[i] = n_words <= SHORT_WORDS ? short_sum16(columns + i * n_words, n_words, m)
+                                        : masked_sum16(columns + i * n_words, n_words, m);
+}
+
+static void masked_sums32(const uint32_t *columns, size_t n_words, const int32_t *m, size_t n,
+                          int64_t *out) {
+    for (size_t i = 0; i < n; i++) out[i] = masked_sum(columns + i * n_words, n_words, m);
+}
 
 /* ---------------------------------------------------------------------------- sums of rows -- */
 
@@ -319,7 +373,7 @@ static void few_i16(const int16_t *rows, size_t stride, const int8_t *signs, siz
  * bit k of b is set; a row that is not there is 0. */
 #define MANY(NAME, ROW, ACC)                                                                   \
     static void NAME(const ROW *rows, size_t stride, size_t n_rows, size_t n, void *table,     \
-                     const uint8_t *const *nibbles, size_t first, size_t n_states,             \
+                     const uint16_t *const *offsets, size_t first, size_t n_states,            \
                      ACC *const *sums, size_t column) {                                        \
         NARROW(ROW, ACC);                                                                      \
         enum { VECTORS = UHN_PANEL / BITS_VECTOR, WIDTH = UHN_PANEL / sizeof(ACC) };           \
@@ -347,16 +401,22 @@ static void few_i16(const int16_t *rows, size_t stride, const int8_t *signs, siz
             }                                                                                  \
         }                                                                                      \
         for (size_t k = 0; k < n_states; k++) {                                                \
-            const uint8_t *nibble = nibbles[k] + first;                                        \
+            const uint16_t *offset = offsets[k] + first;                                       \
             vec *at = (vec *)(sums[k] + column);                                               \
             for (size_t v = 0; v < VECTORS; v += AT_ONCE) {                                    \
+                const char *entry = (const char *)table + v * sizeof(vec);                     \
                 vec sum[AT_ONCE];                                                              \
                 UHN_UNROLL                                                                     \
                 for (size_t u = 0; u < AT_ONCE; u++) sum[u] = at[v + u];                       \
-                for (size_t g = 0; g < n_groups; g++) {                                        \
-                    const vec *entry = (const vec *)table + (16 * g + nibble[g]) * VECTORS;    \
+                if (n_groups == UHN_MANY_ROWS / 4) {                                           \
                     UHN_UNROLL                                                                 \
-                    for (size_t u = 0; u < AT_ONCE; u++) sum[u] += entry[v + u];               \
+                    for (size_t g = 0; g < UHN_MANY_ROWS / 4; g++) UHN_UNROLL                  \
+                    for (size_t u = 0; u < AT_ONCE; u++)                                       \
+                        sum[u] += ((const vec *)(entry + 16 * UHN_PANEL * g + offset[g]))[u];  \
+                } else {                                                                       \
+                    for (size_t g = 0; g < n_groups; g++) UHN_UNROLL                           \
+                    for (size_t u = 0; u < AT_ONCE; u++)                                       \
+                        sum[u] += ((const vec *)(entry + 16 * UHN_PANEL * g + offset[g]))[u];  \
                 }                                                                              \
                 UHN_UNROLL                                                                     \
                 for (size_t u = 0; u < AT_ONCE; u++) at[v + u] = sum[u];                       \
@@ -370,8 +430,7 @@ MANY(many_f64, double, double)
 
 /* The same with bytes: sums of UHN_BYTE_ROWS times +1 or -1 fit int8. */
 static void many_i8(const int8_t *rows, size_t stride, size_t n_rows, size_t n, void *table,
-                    const uint8_t *nibbles, size_t n_nibbles, size_t n_states, int32_t *sums) {
-    NARROW(int8_t, int32_t);
+                    const uint8_t *nibbles, size_t n_nibbles, size_t n_states, int16_t *sums) {
     typedef int8_t bytes __attribute__((vector_size(BITS_VECTOR)));
     enum { PARTS = UHN_BYTES / BITS_VECTOR };
     const size_t n_groups = (n_rows + 3) / 4;
@@ -395,14 +454,16 @@ static void many_i8(const int8_t *rows, size_t stride, size_t n_rows, size_t n, 
         int8_t flat[UHN_BYTES] __attribute__((aligned(64)));
         UHN_UNROLL
         for (size_t p = 0; p < PARTS; p++) sum[p] = (bytes){0};
-        for (size_t g = 0; g < n_groups; g++) {
-            const bytes *entry = (const bytes *)table + (16 * g + nibble[g]) * PARTS;
+        const char *entry = table;
+        for (size_t g = 0; g < n_groups; g++, entry += 16 * UHN_BYTES) {
+            const bytes *at = (const bytes *)(entry + UHN_BYTES * nibble[g]);
             UHN_UNROLL
-            for (size_t p = 0; p < PARTS; p++) sum[p] += entry[p];
+            for (size_t p = 0; p < PARTS; p++) sum[p] += at[p];
         }
-        memcpy(flat, sum, sizeof flat);
-        vec *at = (vec *)(sums + k * UHN_BYTES);
-        for (size_t v = 0; v < UHN_BYTES / LANES; v++) at[v] += WIDE(flat + LANES * v);
+        UHN_UNROLL
+        for (size_t p = 0; p < PARTS; p++) ((bytes *)flat)[p] = sum[p];
+        int16_t *at = sums + k * UHN_BYTES;
+        for (size_t i = 0; i < UHN_BYTES; i++) at[i] = (int16_t)(at[i] + flat[i]);
     }
 }
 #undef NARROW

@@ -95,6 +95,7 @@ typedef struct engine {
     size_t stride;           /* bytes of the sums of one state */
     size_t look, step;       /* operations for the sum of one unit of columns, and for a flip */
     size_t work;             /* for all sums of a state */
+    int32_t *diagonal;       /* of counts, if it is to be left out; else NULL */
 } engine;
 
 /* The sums a_i of one state, or the overlaps that give them. */
@@ -125,38 +126,39 @@ static uhn_status engine_begin(engine *e, const uhn_network *network, uhn_error 
     e->look = columns ? e->n_words + 4 : 1;
     e->step = columns ? e->n_words + 4 : e->n_units / 8 + 4;
     e->work = e->n_units * (columns ? e->n_words + 4 : e->n_units / 16 + 1);
+    if (network->keep_diagonal || columns || e->form == WEIGHTS) return UHN_OK;
+    e->diagonal = uhn_alloc(e->n_units, 1, sizeof *e->diagonal);
+    if (!e->diagonal) return uhn_no_memory(error);
+    for (size_t i = 0; i < e->n_units; i++)
+        e->diagonal[i] = network->counts16 ? network->counts16[i * (e->n_units + 1)]
+                                           : network->counts32[i * (e->n_units + 1)];
     return UHN_OK;
 }
 
-/* C_ii, of whole numbers. */
-static int64_t diagonal(const engine *e, size_t i) {
-    switch (e->form) {
-    case COUNTS16: return e->network->counts16[i * (e->n_units + 1)];
-    case COUNTS32: return e->network->counts32[i * (e->n_units + 1)];
-    default: return (int64_t)e->network->n_patterns;
-    }
-}
+static void engine_end(engine *e) { free(e->diagonal); }
 
 /* What a group of states makes its sums with. */
 typedef struct bench {
     void *table;
-    uint8_t *nibbles; /* (states x n_nibbles): bit k of number g says that unit 4 g + k is +1 */
-    size_t n_nibbles;
-    const uint8_t *nibbles_of[MOST_STATES];
+    /* (states x n_groups): UHN_PANEL times four bits, of which bit k of number g says that unit 4 g + k
+     * is +1. */
+    uint16_t *offsets;
+    size_t n_groups;
+    const uint16_t *offsets_of[MOST_STATES];
     void *sums_of[MOST_STATES];
 } bench;
 
 static bool bench_begin(bench *b, const engine *e, size_t n_states) {
     const bool many = e->form != COLUMNS && n_states >= MANY_STATES;
-    b->n_nibbles = (e->n_units + 3) / 4;
-    b->table = uhn_alloc(many ? UHN_TABLE : 1, 1, 1);
-    b->nibbles = uhn_alloc(many ? n_states : 0, b->n_nibbles, 1);
-    return b->table && b->nibbles;
+    b->n_groups = (e->n_units + 3) / 4;
+    b->table = uhn_alloc(many ? UHN_TABLE : 0, 1, 1);
+    b->offsets = uhn_alloc(many ? n_states : 0, b->n_groups, sizeof *b->offsets);
+    return b->table && b->offsets;
 }
 
 static void bench_end(bench *b) {
     free(b->table);
-    free(b->nibbles);
+    free(b->offsets);
 }
 
 /* The sum of several units' rows for few states. */
@@ -193,14 +195,15 @@ static uhn_status many_sums(const engine *e, bench *b, const int8_t *const *stat
     const size_t n = e->n_units;
     const size_t panel = UHN_PANEL / (e->form == COUNTS16 ? sizeof(int32_t) : sizeof(double));
     for (size_t k = 0; k < n_states; k++) {
-        uint8_t *nibble = b->nibbles + k * b->n_nibbles;
+        uint16_t *offset = b->offsets + k * b->n_groups;
         const int8_t *s = states[k];
-        for (size_t g = 0; g < n / 4; g++, s += 4)
-            nibble[g] =
-                (uint8_t)((s[0] > 0) | (s[1] > 0) << 1 | (s[2] > 0) << 2 | (s[3] > 0) << 3);
-        for (size_t j = 0; j < n % 4; j++)
-            nibble[n / 4] = (uint8_t)((j ? nibble[n / 4] : 0) | (s[j] > 0) << j);
-        b->nibbles_of[k] = nibble;
+        for (size_t g = 0; g < b->n_groups; g++, s += 4) {
+            const size_t n_here = UHN_MIN(n - 4 * g, (size_t)4);
+            unsigned bits = 0;
+            for (size_t j = 0; j < n_here; j++) bits |= (s[j] > 0 ? 1u : 0u) << j;
+            offset[g] = (uint16_t)(bits * UHN_PANEL);
+        }
+        b->offsets_of[k] = offset;
         b->sums_of[k] = sums[k]->at;
     }
     for (size_t from = 0; from < n; from += MANY_COLUMNS) {
@@ -212,15 +215,15 @@ static uhn_status many_sums(const engine *e, bench *b, const int8_t *const *stat
                 const size_t n_columns = UHN_MIN(panel, to - i), at = j * n + i;
                 if (e->form == COUNTS16)
                     e->kernels->many_i16(e->network->counts16 + at, n, n_rows, n_columns,
-                                         b->table, b->nibbles_of, j / 4, n_states,
+                                         b->table, b->offsets_of, j / 4, n_states,
                                          (int32_t *const *)b->sums_of, i);
                 else if (e->form == COUNTS32)
                     e->kernels->many_i32(e->network->counts32 + at, n, n_rows, n_columns,
-                                         b->table, b->nibbles_of, j / 4, n_states,
+                                         b->table, b->offsets_of, j / 4, n_states,
                                          (int64_t *const *)b->sums_of, i);
                 else
                     e->kernels->many_f64(e->network->weights + at, n, n_rows, n_columns,
-                                         b->table, b->nibbles_of, j / 4, n_states,
+                                         b->table, b->offsets_of, j / 4, n_states,
                                          (double *const *)b->sums_of, i);
             }
         }
@@ -273,12 +276,10 @@ static uhn_status make_sums(const engine *e, bench *b, const int8_t *const *stat
     status = n_states < MANY_STATES ? few_sums(e, states, sums, n_states, loop, worker)
                                     : many_sums(e, b, states, sums, n_states, loop, worker);
     if (e->form == WEIGHTS || e->network->keep_diagonal || status != UHN_OK) return status;
-    for (size_t i = 0; i < e->n_units; i++) {
-        const int64_t own = diagonal(e, i);
-        for (size_t k = 0; k < n_states; k++)
-            if (e->form == COUNTS16) sums[k]->i32[i] -= (int32_t)own * states[k][i];
-            else sums[k]->i64[i] -= own * states[k][i];
-    }
+    for (size_t k = 0; k < n_states; k++)
+        for (size_t i = 0; i < e->n_units; i++)
+            if (e->form == COUNTS16) sums[k]->i32[i] -= e->diagonal[i] * states[k][i];
+            else sums[k]->i64[i] -= (int64_t)e->diagonal[i] * states[k][i];
     return UHN_OK;
 }
 
@@ -287,22 +288,21 @@ static void flip(const engine *e, int8_t *s, sums *sums, size_t i) {
     const uhn_network *network = e->network;
     const size_t n = e->n_units;
     const int step = -2 * s[i];
-    const int64_t own = e->form != WEIGHTS && !network->keep_diagonal ? diagonal(e, i) : 0;
+    const int32_t own = e->diagonal ? e->diagonal[i] : 0;
     s[i] = (int8_t)-s[i];
     switch (e->form) {
     case COUNTS16:
         e->kernels->add_i16(network->counts16 + i * n, step, n, sums->i32);
-        sums->i32[i] -= step * (int32_t)own;
+        sums->i32[i] -= step * own;
         return;
     case COUNTS32:
         e->kernels->add_i32(network->counts32 + i * n, step, n, sums->i64);
-        sums->i64[i] -= step * own;
+        sums->i64[i] -= step * (int64_t)own;
         return;
     case WEIGHTS: e->kernels->add_f64(network->weights + i * n, step, n, sums->f64); return;
     case COLUMNS: {
         const uint32_t *column = network->columns + i * e->n_words;
-        int64_t set = 0;
-        for (size_t w = 0; w < e->n_words; w++) set += __builtin_popcount(column[w]);
+        const int64_t set = (int64_t)e->kernels->count_bits(column, e->n_words);
         if (e->wide) e->kernels->masked_step(column, e->n_words, step, sums->i32);
         else e->kernels->masked_step16(column, e->n_words, step, sums->i16);
         sums->total += step * (2 * set - (int64_t)network->n_patterns);
@@ -649,11 +649,15 @@ uhn_status uhn_network_settle(const uhn_network *network, const uhn_schedule *sc
     if (status == UHN_OK) status = uhn_schedule_check(schedule, e->n_units, error);
     if (status == UHN_OK)
         status = check_states(start, n_states, e->n_units, "states", run, error);
-    if (status != UHN_OK) return status;
+    if (status != UHN_OK) {
+        engine_end(e);
+        return status;
+    }
     job.n_looks = uhn_schedule_looks(schedule, e->n_units);
     job.tie = schedule->tie == UHN_TIE_PLUS ? 1 : schedule->tie == UHN_TIE_MINUS ? -1 : 0;
     if (!list_visited(&job)) {
         free(job.visited);
+        engine_end(e);
         return uhn_no_memory(error);
     }
     memmove(states, start, n_states * e->n_units);
@@ -665,6 +669,7 @@ uhn_status uhn_network_settle(const uhn_network *network, const uhn_schedule *sc
     status = uhn_parallel_for((n_states + job.group - 1) / job.group, n_threads, run,
                               settle_group, &job);
     free(job.visited);
+    engine_end(e);
     return status == UHN_NO_MEMORY ? uhn_no_memory(error) : status;
 }
 
@@ -754,15 +759,19 @@ static uhn_status read_states(const uhn_network *network, const int8_t *states, 
                               uhn_error *error) {
     if (error) *error = (uhn_error){.status = UHN_OK};
     read_job job = {.states = states, .n_states = n_states, .energies = energies, .out = out};
-    const engine *e = &job.engine;
-    uhn_status status = engine_begin(&job.engine, network, error);
+    engine *e = &job.engine;
+    uhn_status status = engine_begin(e, network, error);
     if (status == UHN_OK)
         status = check_states(states, n_states, e->n_units, "states", run, error);
-    if (status != UHN_OK) return status;
+    if (status != UHN_OK) {
+        engine_end(e);
+        return status;
+    }
     const int n_threads = threads_for(run, n_states, e->work);
     job.group = group_of(e, n_states, n_threads, !energies);
     status = uhn_parallel_for((n_states + job.group - 1) / job.group, n_threads, run,
                               read_group, &job);
+    engine_end(e);
     return status == UHN_NO_MEMORY ? uhn_no_memory(error) : status;
 }
 
@@ -796,13 +805,13 @@ typedef struct hebb_job {
     uint8_t *nibbles; /* (n_units x n_nibbles): of patterns 4 g to 4 g + 3 */
     size_t n_nibbles;
     size_t *done;  /* columns that each task has changed */
-    int32_t *sums; /* of each thread: HEBB_ROWS x UHN_BYTES */
+    int16_t *sums; /* of each thread: HEBB_ROWS x UHN_BYTES */
     char *table;   /* of each thread: UHN_TABLE */
     bool undo;
 } hebb_job;
 
 /* counts += sign sums over n numbers; false if one left its type (and went round). */
-static bool add_counts(int32_t *counts, const int32_t *sums, int sign, size_t n) {
+static bool add_counts(int32_t *counts, const int16_t *sums, int sign, size_t n) {
     int32_t over = 0;
     for (size_t i = 0; i < n; i++) {
         const int32_t a = counts[i], b = sign * sums[i];
@@ -815,25 +824,29 @@ static bool add_counts(int32_t *counts, const int32_t *sums, int sign, size_t n)
 
 /* Columns [from, to) of rows [first, stop) by tables. */
 static bool hebb_many(const hebb_job *job, size_t first, size_t stop, size_t from, size_t to,
-                      int sign, void *table, int32_t *sums) {
+                      int sign, void *table, int16_t *sums) {
     const uhn_bit_kernels *kernels = uhn_bit_kernels_of_cpu();
     const size_t n = job->n_units;
+    const size_t most = INT16_MAX / UHN_BYTE_ROWS * UHN_BYTE_ROWS; /* whose sums fit int16 */
     bool fits = true;
-    memset(sums, 0, (stop - first) * UHN_BYTES * sizeof *sums);
-    for (size_t m = 0; m < job->n_patterns; m += UHN_BYTE_ROWS)
-        kernels->many_i8(job->patterns + m * n + from, n,
-                         UHN_MIN(job->n_patterns - m, (size_t)UHN_BYTE_ROWS), to - from, table,
-                         job->nibbles + first * job->n_nibbles + m / 4, job->n_nibbles,
-                         stop - first, sums);
-    for (size_t row = first; row < stop; row++)
-        fits &= add_counts(job->counts + row * n + from, sums + (row - first) * UHN_BYTES, sign,
-                           to - from);
+    for (size_t begin = 0; begin < job->n_patterns; begin += most) {
+        const size_t end = UHN_MIN(begin + most, job->n_patterns);
+        memset(sums, 0, (stop - first) * UHN_BYTES * sizeof *sums);
+        for (size_t m = begin; m < end; m += UHN_BYTE_ROWS)
+            kernels->many_i8(job->patterns + m * n + from, n,
+                             UHN_MIN(end - m, (size_t)UHN_BYTE_ROWS), to - from, table,
+                             job->nibbles + first * job->n_nibbles + m / 4, job->n_nibbles,
+                             stop - first, sums);
+        for (size_t row = first; row < stop; row++)
+            fits &= add_counts(job->counts + row * n + from, sums + (row - first) * UHN_BYTES,
+                               sign, to - from);
+    }
     return fits;
 }
 
 /* The same, pattern by pattern. */
 static bool hebb_few(const hebb_job *job, size_t first, size_t stop, size_t from, size_t to,
-                     int sign, int32_t *sums) {
+                     int sign, int16_t *sums) {
     const size_t n = job->n_units;
     bool fits = true;
     for (size_t row = first; row < stop; row++) {
@@ -841,7 +854,7 @@ static bool hebb_few(const hebb_job *job, size_t first, size_t stop, size_t from
             const int8_t *pattern = job->patterns + m * n;
             const int own = pattern[row];
             for (size_t i = from; i < to; i++)
-                sums[i - from] = (m ? sums[i - from] : 0) + own * pattern[i];
+                sums[i - from] = (int16_t)((m ? sums[i - from] : 0) + own * pattern[i]);
         }
         fits &= add_counts(job->counts + row * n + from, sums, sign, to - from);
     }
@@ -857,7 +870,7 @@ static uhn_status hebb_rows(void *context, size_t task, int worker, uhn_loop *lo
     const size_t width = few ? (size_t)HEBB_ROWS * UHN_BYTES : UHN_BYTES;
     const size_t end = job->undo ? job->done[task] : n;
     const int sign = job->undo ? -job->sign : job->sign;
-    int32_t *sums = job->sums + (size_t)worker * HEBB_ROWS * UHN_BYTES;
+    int16_t *sums = job->sums + (size_t)worker * HEBB_ROWS * UHN_BYTES;
     char *table = job->table + (size_t)worker * UHN_TABLE;
     for (size_t from = 0; from < end; from += width) {
         const size_t to = UHN_MIN(from + width, end);
