@@ -531,6 +531,8 @@ static uhn_status settle_party(const settle_job *job, party *party, size_t first
         stale[n_stale++] = &all[k];
     }
     for (size_t t = 0; t < schedule->n_sweeps && n_moving > 0; t++) {
+        /* A sweep may be too little work to poll on its own, and there may be millions. */
+        if (uhn_loop_poll(loop, worker) != UHN_OK) return UHN_STOPPED;
         const bool cold_before =
             t > 0 && !(schedule->temperatures && schedule->temperatures[t - 1] > 0);
         const looks l = make_looks(job, party, t);
