@@ -13,6 +13,8 @@ import math
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -528,6 +530,41 @@ def test_threads_do_not_change_a_bit() -> None:
         assert all(same_bits(a, b) for a, b in zip(found[0], other, strict=True))
 
 
+DIGEST = """
+import hashlib, numpy as np, uhn
+from uhn.models import HopfieldNetwork
+patterns = np.where(np.arange(23 * 150).reshape(23, 150) ** 2 % 11 < 5, 1, -1)
+states = np.where(np.arange(9 * 150).reshape(9, 150) ** 2 % 13 < 6, 1, -1)
+digest = hashlib.sha256()
+for rule in ("hebb", "storkey", "perceptron"):
+    network = HopfieldNetwork(150, rule).store(patterns)
+    for form in (None, "float64"):
+        network._form = form
+        for what in (
+            network.weights, network.fields(states), network.retrieve(states),
+            network.retrieve(states, temperature=0.7, n_steps=9, mode="sync"),
+        ):
+            digest.update(what.tobytes())
+digest.update(HopfieldNetwork(150).store(patterns).unlearn(9).weights.tobytes())
+print(uhn.cpu_info()["path"], digest.hexdigest())
+"""
+
+
+def test_every_cpu_path_gives_the_same_bits() -> None:
+    found = {}
+    for path in uhn.cpu_info()["available"]:
+        done = subprocess.run(
+            [sys.executable, "-c", DIGEST],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "UHN_CPU": path, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        taken, found[path] = done.stdout.split()
+        assert taken == path
+    assert len(set(found.values())) == 1, found
+
+
 def test_seeds_for_each_state() -> None:
     network = HopfieldNetwork(40).store(signs(78, 12, 40))
     states = signs(79, 8, 40)
@@ -1038,9 +1075,9 @@ def test_the_constants_of_the_theory() -> None:
 def test_basins_shrink_with_the_load() -> None:
     """N = 1000: the fraction that reaches an overlap of 0.9 from m0."""
 
-    def reached(alpha: float, m0: float) -> tuple[float, int]:
+    def reached(alpha: float, m0: float, n_networks: int = 1) -> tuple[float, int]:
         total, good = 0, 0
-        for seed in range(2):
+        for seed in range(n_networks):
             patterns = signs(220 + seed, round(alpha * 1000), 1000)
             result = (
                 HopfieldNetwork(1000)
@@ -1054,7 +1091,7 @@ def test_basins_shrink_with_the_load() -> None:
     assert reached(0.05, 0.3)[0] >= 0.95
     assert reached(0.1, 0.3)[0] <= 0.2
     assert reached(0.1, 0.5)[0] >= 0.9
-    fraction, total = reached(0.1, 0.4)
+    fraction, total = reached(0.1, 0.4, 2)
     assert within(fraction, 0.69, math.sqrt(0.69 * 0.31 * 2 / total))
     assert reached(0.12, 0.4)[0] <= 0.35
     assert reached(0.12, 0.6)[0] >= 0.8
@@ -1063,18 +1100,18 @@ def test_basins_shrink_with_the_load() -> None:
 @pytest.mark.parametrize("alpha", [0.138, 0.2, 0.5])
 def test_one_step_errors(alpha: float) -> None:
     """1/2 erfc(1/sqrt(2 alpha)) of the bits of stored patterns flip in one step."""
-    n = 1000
+    n = 600
     k = round(alpha * n)
     expected = twin.one_step_error(n, k)
     gaussian = math.erfc(1 / math.sqrt(2 * alpha)) / 2
     assert abs(expected - gaussian) < 0.1 * gaussian
     wrong = []
-    for seed in range(2):
+    for seed in range(3):
         patterns = signs(230 + seed, k, n)
         network = HopfieldNetwork(n).store(patterns)
         wrong.append((network.retrieve(patterns, mode="sync", n_steps=1) != patterns).mean())
     # Two patterns share their crosstalk: allow for twice the variance of coins.
-    assert within(np.mean(wrong), expected, math.sqrt(2 * expected / (2 * n * k)))
+    assert within(np.mean(wrong), expected, math.sqrt(2 * expected / (3 * n * k)))
 
 
 @pytest.mark.parametrize(("k", "published"), [(5, 2.03e-4), (10, 0.00921), (15, 0.0294)])
@@ -1129,7 +1166,7 @@ def test_learning_rules_at_a_load_that_hebb_cannot_bear() -> None:
         return float((network.retrieve(patterns, n_steps=1) == patterns).all(axis=1).mean())
 
     curves = []
-    for seed in range(3):
+    for seed in range(2):
         patterns = signs(260 + seed, 30, 100)
         network = HopfieldNetwork(100).store(patterns)
         curve = [kept(network, patterns)]
@@ -1188,14 +1225,14 @@ def test_one_pattern_at_a_temperature() -> None:
     network = HopfieldNetwork(n).store(xi)
     for temperature, m in [(0.5, 0.9575040241), (1 / 1.5, 0.8585596366)]:
         ended = network.recall(
-            np.tile(xi, (20, 1)), seed=range(20), temperature=temperature, n_steps=30
+            np.tile(xi, (20, 1)), seed=range(20), temperature=temperature, n_steps=20
         )
         # Units are independent but for their mean, whose fluctuations the mean field amplifies.
         slope = 1 - (1 - m * m) / temperature
         error = math.sqrt((1 - m * m) / slope / n / 20)
         assert within(ended.overlaps.mean(), m, error + 1 / n)
         assert set(ended.status) == {"step limit"}
-    hot = network.recall(np.tile(xi, (20, 1)), seed=range(20), temperature=2.0, n_steps=60)
+    hot = network.recall(np.tile(xi, (20, 1)), seed=range(20), temperature=2.0, n_steps=30)
     assert within(hot.overlaps.mean(), 0, math.sqrt(2 / n / 20))
 
 
