@@ -29,6 +29,15 @@
 /* Panels are at most this many lanes wide. */
 #define UHN_MAX_LANES 64
 
+/* Sums of rows of couplings: rows at once for few states and for many, bytes of sums that many states
+ * make at once, and of the table that serves them; the same with rows of bytes. */
+#define UHN_FEW_ROWS 8
+#define UHN_MANY_ROWS 32
+#define UHN_PANEL 256
+#define UHN_TABLE (4 * UHN_MANY_ROWS * UHN_PANEL)
+#define UHN_BYTE_ROWS 124
+#define UHN_BYTES 64
+
 typedef enum uhn_score_kernel {
     UHN_SCORE_dot,
     UHN_SCORE_sqdiff,
@@ -160,6 +169,63 @@ typedef struct uhn_bit_kernels {
     void (*add_i16)(const int16_t *row, int32_t step, size_t n, int32_t *h);
     void (*add_i32)(const int32_t *row, int32_t step, size_t n, int64_t *h);
     void (*add_f64)(const double *row, double step, size_t n, double *h);
+
+    /* ---- networks with couplings between pairs (kernels_network.inc.h) ---- */
+
+    /* As masked_sum and masked_step, with m as int16. */
+    int64_t (*masked_sum16)(const uint32_t *bits, size_t n_words, const int16_t *m);
+    void (*masked_step16)(const uint32_t *bits, size_t n_words, int32_t step, int16_t *m);
+
+    /* Bits that are set. */
+    size_t (*count_bits)(const uint32_t *bits, size_t n_words);
+
+    /* m += the sum over n columns of s_j where bit j is set, -s_j elsewhere. n_after more columns
+     * follow those n and may be read. n < 2^24. */
+    void (*overlaps16)(const uint32_t *columns, size_t n_words, size_t n, size_t n_after,
+                       const int8_t *s, int16_t *m);
+    void (*overlaps32)(const uint32_t *columns, size_t n_words, size_t n, size_t n_after,
+                       const int8_t *s, int32_t *m);
+
+    /* The first of n looks whose unit i wants to flip, n if none: with a = 2 masked_sum(column i) -
+     * total - own s_i, where a s_i < 0, or a is 0 and tie s_i < 0. */
+    size_t (*walk16)(const uint32_t *columns, size_t n_words, const int16_t *m, int64_t total,
+                     int64_t own, const uint32_t *units, size_t n, const int8_t *s, int tie);
+    size_t (*walk32)(const uint32_t *columns, size_t n_words, const int32_t *m, int64_t total,
+                     int64_t own, const uint32_t *units, size_t n, const int8_t *s, int tie);
+
+    /* masked_sum of n columns, one after the other. */
+    void (*masked_sums16)(const uint32_t *columns, size_t n_words, const int16_t *m, size_t n,
+                          int64_t *out);
+    void (*masked_sums32)(const uint32_t *columns, size_t n_words, const int32_t *m, size_t n,
+                          int64_t *out);
+
+    /* sums += sum of n_rows <= UHN_FEW_ROWS rows under signs of +1 and -1. Doubles are added four
+     * rows at a time, ((r0 + r1) + (r2 + r3)), missing rows counting 0. */
+    void (*few_i16)(const int16_t *rows, size_t stride, const int8_t *signs, size_t n_rows,
+                    size_t n, int32_t *sums);
+    void (*few_i32)(const int32_t *rows, size_t stride, const int8_t *signs, size_t n_rows,
+                    size_t n, int64_t *sums);
+    void (*few_f64)(const double *rows, size_t stride, const int8_t *signs, size_t n_rows,
+                    size_t n, double *sums);
+
+    /* The same for n_states states and n_rows <= UHN_MANY_ROWS, in UHN_PANEL bytes of sums: n columns
+     * of them, those beyond counting 0, are added at sums[k] + column. The signs of rows 4 g to 4 g + 3
+     * are the four bits of offsets[k][first + g] / UHN_PANEL, + where one is set. `table` has UHN_TABLE
+     * bytes. */
+    void (*many_i16)(const int16_t *rows, size_t stride, size_t n_rows, size_t n, void *table,
+                     const uint16_t *const *offsets, size_t first, size_t n_states,
+                     int32_t *const *sums, size_t column);
+    void (*many_i32)(const int32_t *rows, size_t stride, size_t n_rows, size_t n, void *table,
+                     const uint16_t *const *offsets, size_t first, size_t n_states,
+                     int64_t *const *sums, size_t column);
+    void (*many_f64)(const double *rows, size_t stride, size_t n_rows, size_t n, void *table,
+                     const uint16_t *const *offsets, size_t first, size_t n_states,
+                     double *const *sums, size_t column);
+
+    /* The same for n_rows <= UHN_BYTE_ROWS rows of +1 and -1, n <= UHN_BYTES columns of them; the bits
+     * themselves (n_states x n_nibbles) and sums (n_states x UHN_BYTES) lie together. */
+    void (*many_i8)(const int8_t *rows, size_t stride, size_t n_rows, size_t n, void *table,
+                    const uint8_t *nibbles, size_t n_nibbles, size_t n_states, int16_t *sums);
 } uhn_bit_kernels;
 
 /* By uhn_dtype. */

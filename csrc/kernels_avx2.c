@@ -38,4 +38,6 @@ const uhn_kernels *const uhn_kernels_avx2[2] = {&table_f32, &table_f64};
 
 #define BITS uhn_bits_avx2
 #define BITS_VECTOR 32
+#define PAIRS(x) ((bits_ints)_mm256_madd_epi16((__m256i)(x), _mm256_set1_epi16(1)))
+#define PRODUCTS(x, y) ((bits_ints)_mm256_madd_epi16((__m256i)(x), (__m256i)(y)))
 #include "kernels_bits.inc.h"

@@ -57,4 +57,8 @@ const uhn_kernels *const uhn_kernels_avx512[2] = {&table_f32, &table_f64};
 
 #define BITS uhn_bits_avx512
 #define BITS_VECTOR 64
+#define PAIRS(x) ((bits_ints)_mm512_madd_epi16((__m512i)(x), _mm512_set1_epi16(1)))
+#define PRODUCTS(x, y) ((bits_ints)_mm512_madd_epi16((__m512i)(x), (__m512i)(y)))
+#define CHOOSE(word, v, x)                                                                     \
+    ((bits_shorts)_mm512_maskz_mov_epi16((__mmask32)(word), (__m512i)(x)))
 #include "kernels_bits.inc.h"

@@ -400,6 +400,83 @@ enum { UHN_LANDSCAPE_UNITS = 30 };
  * rounding of weights and sum is a tie. On an error `stable` holds anything. */
 uhn_status uhn_fixed_points(const double *weights, const double *bias, size_t n_units,
                             const uhn_run *run, uint64_t *stable, uhn_error *error);
+/* ----------------------------------------------------------------------------- learning rules -- */
+
+/* Rules that learn couplings of two-state units pattern by pattern, of learning.c. `mask` (n_units x
+ * n_units bytes, 0 where there is no connection; NULL: all are there) has a weight 0 where it is 0. A
+ * unit has no weight from itself. Patterns are n_patterns x n_units, of +1 and -1. */
+
+/* Storkey's rule: learns each pattern in turn into `weights` (n_units x n_units, symmetric, diagonal 0;
+ * in place). The mask must be symmetric. Stopped, it leaves weights half learned. */
+uhn_status uhn_learn_storkey(const int8_t *patterns, size_t n_patterns, size_t n_units,
+                             const uint8_t *mask, const uhn_run *run, double *weights,
+                             uhn_error *error);
+
+/* The perceptron rule of Krauth and Mezard: every unit, from weights 0, is raised on its least stable
+ * pattern (the lowest of equals) until x_i sum_j w_ij x_j >= kappa |w_i| and > 0 on all of them, or
+ * max_raises (<= INT32_MAX) are done. weights (n_units x n_units): row i has the weights into unit i;
+ * stabilities (n_units): the least of sum_j x_i w_ij x_j / |w_i|, 0 where w_i is 0. */
+uhn_status uhn_learn_perceptron(const int8_t *patterns, size_t n_patterns, size_t n_units,
+                                const uint8_t *mask, double kappa, size_t max_raises,
+                                const uhn_run *run, int32_t *weights, double *stabilities,
+                                uhn_error *error);
+
+/* The random state that dream number `dream` of a seed begins with. */
+void uhn_learn_start(uint64_t seed, uint64_t dream, size_t n_units, int8_t *state);
+
+/* Unlearns a state: weights_ij -= step s_i s_j where i != j and the mask is not 0. */
+void uhn_learn_dream(const int8_t *state, size_t n_units, double step, const uint8_t *mask,
+                     double *weights);
+
+/* ------------------------------------------------------------------------------------ network -- */
+
+/* A network of two-state units with couplings between pairs: unit i feels the field
+ *
+ *     h_i = scale sum_j C_ij s_j + b_i.
+ *
+ * The couplings are given in exactly one form, borrowed, and read by column: element [j * n_units + i]
+ * is what unit j does to unit i (for symmetric couplings that is row-major as well). Whole numbers are
+ * added exactly, so that a field of 0 is a real tie, and so that Hebbian counts give the same answers
+ * as the patterns they were counted from. */
+typedef struct uhn_network {
+    size_t n_units; /* >= 1; below 2^16 for counts16 and below 2^21 for columns */
+    const int16_t *counts16;
+    const int32_t *counts32;
+    const double *weights;
+    const uint32_t *columns; /* C = sum xi xi^T: n_patterns as uhn_pack_columns leaves them */
+    size_t n_patterns;       /* of columns */
+    bool
+        keep_diagonal; /* false: C_ii counts as 0, whatever it is; weights are taken as they are */
+    double scale;      /* > 0 */
+    const double *bias; /* n_units; NULL: all 0 */
+} uhn_network;
+
+/* Runs the dynamics from every row of `start` (n_states x n_units, of +1 and -1), each on its own,
+ * until it rests or the schedule ends. After a sweep at temperature 0 a state is at a fixed point if
+ * every unit that the schedule can visit and that is not clamped agrees with its field. `states` may
+ * be `start`. Per state: sweeps done, why it stopped (uhn_stop_reason; two-cycles for UHN_ORDER_SYNC
+ * alone), and whether the last sweep flipped a unit. Sums of doubles are added up in ascending order
+ * of j, and afresh before each sweep, so that rounding cannot build up. */
+uhn_status uhn_network_settle(const uhn_network *network, const uhn_schedule *schedule,
+                              const int8_t *start, size_t n_states, const uhn_run *run,
+                              int8_t *states, int64_t *sweeps, uint8_t *codes, uint8_t *changed,
+                              uhn_error *error);
+
+/* The field of every unit: out is (n_states x n_units). */
+uhn_status uhn_network_fields(const uhn_network *network, const int8_t *states, size_t n_states,
+                              const uhn_run *run, double *out, uhn_error *error);
+
+/* E = -1/2 scale sum_ij C_ij s_i s_j - sum_i b_i s_i, with the diagonal that the fields see: out is
+ * (n_states). */
+uhn_status uhn_network_energies(const uhn_network *network, const int8_t *states,
+                                size_t n_states, const uhn_run *run, double *out,
+                                uhn_error *error);
+
+/* Hebb's rule in whole numbers: counts (n_units x n_units) += sign sum xi xi^T over patterns
+ * (n_patterns x n_units, of +1 and -1); sign is 1 or -1, which forgets. UHN_OVERFLOW if a count
+ * leaves its type; after any error the counts are what they were. */
+uhn_status uhn_network_hebb(int32_t *counts, size_t n_units, const int8_t *patterns,
+                            size_t n_patterns, int sign, const uhn_run *run, uhn_error *error);
 
 /* ---------------------------------------------------------------------------------- partials -- */
 

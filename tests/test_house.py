@@ -42,6 +42,7 @@ LAYERS = {
     "dense": 4,
     "sdm": 4,
     "landscape": 4,
+    "learning": 4,
 }
 TOP_LEVEL = {"uhn", "csrc", "tests", "notebooks", "benchmarks", ".ci", "pyproject.toml"}
 TOP_LEVEL |= {"setup.py", "README.md", "LICENSE", "CHANGELOG.md", "MANIFEST.in"}

@@ -250,3 +250,65 @@ def _take_rows(array: Any, name: str, n_columns: int, /) -> tuple[npt.NDArray[An
 
 # landscape: what uhn.analysis calls
 def _landscape_fixed_points(weights: Any, bias: Any, /) -> npt.NDArray[np.uint64]: ...
+# Learning rules, of uhn.models.hopfield.
+def _learn_storkey(
+    weights: npt.NDArray[np.float64],
+    patterns: npt.NDArray[np.int8],
+    mask: npt.NDArray[np.uint8] | None,
+    /,
+) -> None: ...
+def _learn_perceptron(
+    patterns: npt.NDArray[np.int8],
+    mask: npt.NDArray[np.uint8] | None,
+    kappa: float,
+    max_raises: int,
+    /,
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]: ...
+def _learn_start(seed: int, dream: int, n_units: int, /) -> npt.NDArray[np.int8]: ...
+def _learn_dream(
+    weights: npt.NDArray[np.float64],
+    state: npt.NDArray[np.int8],
+    step: float,
+    mask: npt.NDArray[np.uint8] | None,
+    /,
+) -> None: ...
+
+# Networks of couplings between pairs: network_functions.c.
+def _network_settle(
+    states: npt.NDArray[np.int8],
+    couplings: npt.NDArray[Any],
+    n_patterns: int,
+    scale: float,
+    bias: npt.NDArray[np.float64] | None,
+    keep_diagonal: bool,
+    schedule: tuple[Any, ...],
+    /,
+) -> tuple[
+    npt.NDArray[np.int8],
+    npt.NDArray[np.int64],
+    npt.NDArray[np.uint8],
+    npt.NDArray[np.uint8],
+]: ...
+def _network_fields(
+    states: npt.NDArray[np.int8],
+    couplings: npt.NDArray[Any],
+    n_patterns: int,
+    scale: float,
+    bias: npt.NDArray[np.float64] | None,
+    keep_diagonal: bool,
+    /,
+) -> npt.NDArray[np.float64]: ...
+def _network_energies(
+    states: npt.NDArray[np.int8],
+    couplings: npt.NDArray[Any],
+    n_patterns: int,
+    scale: float,
+    bias: npt.NDArray[np.float64] | None,
+    keep_diagonal: bool,
+    /,
+) -> npt.NDArray[np.float64]: ...
+def _network_hebb(
+    counts: npt.NDArray[np.int32], patterns: npt.NDArray[np.int8], sign: int, /
+) -> None: ...
+def _pack_columns(rows: npt.NDArray[np.int8], /) -> npt.NDArray[np.uint32]: ...
+def _pack_rows(rows: npt.NDArray[np.int8], /) -> npt.NDArray[np.uint64]: ...

@@ -396,7 +396,8 @@ static int module_exec(PyObject *module) {
     if (PyModule_AddFunctions(module, uhnpy_network_functions) < 0 ||
         PyModule_AddFunctions(module, uhnpy_dense_functions) < 0 ||
         PyModule_AddFunctions(module, uhnpy_sdm_functions) < 0 ||
-        PyModule_AddFunctions(module, uhnpy_landscape_functions) < 0) {
+        PyModule_AddFunctions(module, uhnpy_landscape_functions) < 0 ||
+        PyModule_AddFunctions(module, uhnpy_learning_functions) < 0) {
         return -1;
     }
     if (!state->memory_type || !state->partial_type || !state->rebuild_memory ||

@@ -22,5 +22,6 @@ extern PyMethodDef uhnpy_network_functions[];
 extern PyMethodDef uhnpy_dense_functions[];
 extern PyMethodDef uhnpy_sdm_functions[];
 extern PyMethodDef uhnpy_landscape_functions[];
+extern PyMethodDef uhnpy_learning_functions[];
 
 #endif

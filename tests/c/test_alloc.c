@@ -224,6 +224,28 @@ static uhn_status do_landscape(bool *right) {
     return status;
 }
 
+/* Storkey's rule, and the perceptron's with and without a mask: as they were the first time. */
+static uhn_status do_learn(bool *right) {
+    enum { K = 9, UNITS = 70 };
+    static int8_t rows[K * UNITS];
+    static uint8_t mask[UNITS * UNITS];
+    static double weights[2][UNITS * UNITS], stabilities[UNITS];
+    static int32_t raised[2][2][UNITS * UNITS];
+    static bool known;
+    for (int i = 0; i < K * UNITS; i++) rows[i] = (i * i + i / 3) % 7 < 3 ? 1 : -1;
+    for (int i = 0; i < UNITS * UNITS; i++) mask[i] = i % 5 > 0;
+    memset(weights[known], 0, sizeof weights[known]);
+    uhn_status status =
+        uhn_learn_storkey(rows, K, UNITS, NULL, &two_threads, weights[known], NULL);
+    for (int masked = 0; masked < 2 && status == UHN_OK; masked++)
+        status = uhn_learn_perceptron(rows, K, UNITS, masked ? mask : NULL, 0.5, 900,
+                                      &two_threads, raised[known][masked], stabilities, NULL);
+    *right = !known || (!memcmp(weights[0], weights[1], sizeof weights[0]) &&
+                        !memcmp(raised[0], raised[1], sizeof raised[0]));
+    known = known || status == UHN_OK;
+    return status;
+}
+
 /* Returns how many allocations the scenario makes. */
 static long sweep(const char *name, scenario run) {
     bool right = false;
@@ -269,7 +291,8 @@ int main(void) {
                      {"life of a shard", do_life}, {"retrieve alone", do_retrieve_alone},
                      {"scores", do_scores},        {"nearest", do_nearest},
                      {"recall", do_recall},        {"separate", do_separate},
-                     {"attention", do_attention},  {"landscape", do_landscape}};
+                     {"attention", do_attention},  {"landscape", do_landscape},
+                     {"learning", do_learn}};
     rng r = {.state = 21};
     workload *list;
     size_t n = all_workloads(&list, D);

@@ -15,3 +15,6 @@ __all__ = [
     "NeuralDynamics",
     "SequenceMemory",
 ]
+from uhn.models.hopfield import HopfieldNetwork
+
+__all__: list[str] = ["HopfieldNetwork"]
