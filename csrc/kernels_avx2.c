@@ -38,4 +38,5 @@ const uhn_kernels *const uhn_kernels_avx2[2] = {&table_f32, &table_f64};
 
 #define BITS uhn_bits_avx2
 #define BITS_VECTOR 32
+#define BITS_GATHER(table, i) ((bits_ints)_mm256_i32gather_epi32(table, (__m256i)(i), 4))
 #include "kernels_bits.inc.h"

@@ -252,3 +252,23 @@ def _rebuild_memory(
 ) -> Memory: ...
 def _rebuild_partial(wire: Any, single: bool, /) -> Partial: ...
 def _take_rows(array: Any, name: str, n_columns: int, /) -> tuple[npt.NDArray[Any], bool]: ...
+
+# The dense associative memory. The engine is a capsule; a schedule is what make_schedule returns.
+def _dense_new(
+    patterns: npt.NDArray[np.int8], interaction: str, degree: float, scaled: bool, /
+) -> object: ...
+def _dense_settle(
+    engine: object, states: npt.NDArray[np.int8], schedule: tuple[Any, ...], /
+) -> tuple[
+    npt.NDArray[np.int8],
+    npt.NDArray[np.int8],
+    npt.NDArray[np.int64],
+    npt.NDArray[np.uint8],
+    npt.NDArray[np.uint8],
+]: ...
+def _dense_energies(
+    engine: object, states: npt.NDArray[np.int8], /
+) -> npt.NDArray[np.float64]: ...
+def _dense_differences(
+    engine: object, states: npt.NDArray[np.int8], /
+) -> npt.NDArray[np.float64]: ...
