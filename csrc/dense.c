@@ -264,7 +264,8 @@ typedef struct scratch {
     int32_t *shares;     /* d on the grid, by the number of units that agree */
     int32_t *pulls;      /* A on the grid */
     int32_t *counts;     /* patterns by their share; 0 between calls */
-    int8_t *older;       /* the state two steps ago */
+    int8_t *older;       /* the state two steps ago, and the next one */
+    int8_t *next;
     int64_t *orders[ORDERS];
     bool ordered[ORDERS];
     int64_t *order; /* of a later sweep */
@@ -279,6 +280,7 @@ static void scratch_free(scratch *s) {
     free(s->pulls);
     free(s->counts);
     free(s->older);
+    free(s->next);
     for (int i = 0; i < ORDERS; i++) free(s->orders[i]);
     free(s->order);
 }
@@ -296,7 +298,8 @@ static bool scratch_new(scratch *s, const uhn_dense *dense, const uhn_schedule *
         s->bits && s->distances && s->agree && s->values && s->shares && s->pulls && s->counts;
     if (schedule && schedule->order == UHN_ORDER_SYNC) {
         s->older = uhn_alloc(n, 1, 1);
-        made &= s->older != NULL;
+        s->next = uhn_alloc(n, 1, 1);
+        made = made && s->older && s->next;
     } else if (schedule) {
         const size_t looks = uhn_schedule_looks(schedule, n);
         for (size_t i = 0; i < UHN_MIN(schedule->n_sweeps, (size_t)ORDERS); i++) {
@@ -577,10 +580,10 @@ static void turn_over(walk *w, size_t i) {
 
 /* ------------------------------------------------------------------------------------ decisions -- */
 
-/* What unit i, which nothing pulls either way, becomes. */
-static bool tie_turns(const walk *w, size_t i) {
+/* True if a unit that nothing pulls either way turns over. */
+static bool tie_turns(const walk *w, bool up) {
     if (w->schedule->tie == UHN_TIE_KEEP) return false;
-    return (w->schedule->tie == UHN_TIE_PLUS) != (w->state[i] > 0);
+    return (w->schedule->tie == UHN_TIE_PLUS) != up;
 }
 
 /* True if unit i turns over by the sign of G_i. */
@@ -595,7 +598,7 @@ static bool cold_turns(walk *w, size_t i) {
         w->words += 16 * w->dense->column_words;
         if (!exact_change(w, i, &exact)) exact.m = 0;
     }
-    return exact.m == 0 ? tie_turns(w, i) : exact.m < 0;
+    return exact.m == 0 ? tie_turns(w, w->state[i] > 0) : exact.m < 0;
 }
 
 /* log((1 - u) / u): -1 turns +1 if the change is less than T times this, for u uniform in [0, 1). */
@@ -688,27 +691,29 @@ static uhn_status sweep_units(walk *w, size_t sweep, uhn_loop *loop, int worker,
     return UHN_OK;
 }
 
-/* True if no unit would turn over; for orders that may leave units out. */
+/* Whether none of the units that the order may visit would turn over. */
 static uhn_status all_rest(walk *w, uhn_loop *loop, int worker, bool *rests) {
-    for (size_t i = 0; i < w->dense->n_units; i++) {
-        if (w->schedule->clamped && w->schedule->clamped[i]) continue;
-        if (cold_turns(w, i)) {
-            *rests = false;
-            return UHN_OK;
-        }
+    const uhn_schedule *schedule = w->schedule;
+    const bool given = schedule->order == UHN_ORDER_GIVEN;
+    const size_t looks = uhn_schedule_looks(schedule, w->dense->n_units);
+    *rests = false;
+    for (size_t look = 0; look < looks; look++) {
+        const size_t i = given ? (size_t)schedule->given[look] : look;
+        if (schedule->clamped && schedule->clamped[i]) continue;
+        if (cold_turns(w, i)) return UHN_OK;
+        w->words++;
         if (poll(w, loop, worker) != UHN_OK) return UHN_STOPPED;
     }
     *rests = true;
     return UHN_OK;
 }
 
-/* One synchronous step from `before` to the state; they are equal when it begins. */
-static uhn_status step_units(walk *w, const int8_t *before, size_t sweep, uhn_loop *loop,
-                             int worker, size_t *flips) {
+/* One synchronous step. */
+static uhn_status step_units(walk *w, const int8_t *before, size_t sweep, int8_t *after,
+                             uhn_loop *loop, int worker) {
     const uhn_dense *dense = w->dense;
     const uhn_schedule *schedule = w->schedule;
     const uint64_t luck = uhn_luck_stream(schedule->seed, sweep);
-    int8_t *const after = w->state;
     uhn_turn found;
     count_agreements(dense, before, w->s, &w->most, &w->least);
     choose_grid(w, UHN_MAX(dense->slope.e[w->most], dense->slope.e[w->least]));
@@ -716,8 +721,8 @@ static uhn_status step_units(walk *w, const int8_t *before, size_t sweep, uhn_lo
     gather(w, w->s->pulls, &found);
     if (w->temperature > 0 && dense->interaction == UHN_EXPONENTIAL)
         w->partition = exact_energy(dense, w->s, w->least, w->most);
-    *flips = 0;
     for (size_t i = 0; i < dense->n_units; i++) {
+        after[i] = before[i];
         if (schedule->clamped && schedule->clamped[i]) continue;
         const int64_t field =
             2 * dense->kernels->masked_total(column(dense, i), dense->column_words,
@@ -743,57 +748,82 @@ static uhn_status step_units(walk *w, const int8_t *before, size_t sweep, uhn_lo
         }
         if (w->temperature > 0) up = less(least, exact);
         else if (exact.m != 0) up = exact.m > 0;
-        else up = up != tie_turns(w, i);
-        *flips += up != (before[i] > 0);
+        else up = up != tie_turns(w, up);
         after[i] = up ? 1 : -1;
         if (poll(w, loop, worker) != UHN_OK) return UHN_STOPPED;
     }
     return UHN_OK;
 }
 
+static double temperature_of(const uhn_schedule *schedule, size_t i) {
+    return schedule->temperatures ? schedule->temperatures[i] : 0;
+}
+
+/* Sweep after sweep; `before` is left as the state was before the last one. */
+static uhn_status run_async(walk *w, int8_t *before, uhn_loop *loop, int worker, size_t *done,
+                            uhn_stop_reason *reason) {
+    const uhn_schedule *schedule = w->schedule;
+    for (*done = 0; *done < schedule->n_sweeps && *reason == UHN_STEP_LIMIT; ++*done) {
+        const double was = w->temperature;
+        size_t flips;
+        bool rests = true;
+        w->temperature = temperature_of(schedule, *done);
+        if (*done == 0 || w->temperature != was) {
+            count_agreements(w->dense, w->state, w->s, &w->most, &w->least);
+            refresh(w);
+        }
+        memcpy(before, w->state, w->dense->n_units);
+        uhn_status status = sweep_units(w, schedule->first_sweep + *done, loop, worker, &flips);
+        if (status != UHN_OK) return status;
+        if (w->temperature > 0) continue;
+        /* A sweep without a flip has asked everybody, unless it drew units at random. */
+        if (flips > 0 || schedule->order == UHN_ORDER_REPLACEMENT)
+            status = all_rest(w, loop, worker, &rests);
+        if (status != UHN_OK) return status;
+        if (rests) *reason = UHN_FIXED_POINT;
+    }
+    return UHN_OK;
+}
+
+/* Step after step. Whether a state rests is seen from the next one, which is kept for its time. */
+static uhn_status run_sync(walk *w, int8_t *before, uhn_loop *loop, int worker, size_t *done,
+                           uhn_stop_reason *reason) {
+    const uhn_schedule *schedule = w->schedule;
+    const size_t n = w->dense->n_units;
+    bool ahead = false;
+    for (*done = 0; *done < schedule->n_sweeps && *reason == UHN_STEP_LIMIT; ++*done) {
+        const size_t sweep = schedule->first_sweep + *done;
+        const bool was_cold = *done > 0 && w->temperature == 0;
+        uhn_status status = UHN_OK;
+        w->temperature = temperature_of(schedule, *done);
+        memcpy(w->s->older, before, n);
+        memcpy(before, w->state, n);
+        if (ahead && w->temperature == 0) memcpy(w->state, w->s->next, n);
+        else status = step_units(w, before, sweep, w->state, loop, worker);
+        if (status == UHN_OK && w->temperature == 0)
+            status = step_units(w, w->state, sweep, w->s->next, loop, worker);
+        if (status != UHN_OK) return status;
+        ahead = w->temperature == 0;
+        if (!ahead) continue;
+        if (memcmp(w->s->next, w->state, n) == 0) *reason = UHN_FIXED_POINT;
+        else if (was_cold && memcmp(w->state, w->s->older, n) == 0) *reason = UHN_TWO_CYCLE;
+    }
+    return UHN_OK;
+}
+
 static uhn_status settle_task(void *context, size_t task, int worker, uhn_loop *loop) {
     const job *j = context;
-    const uhn_dense *dense = j->dense;
-    const uhn_schedule *schedule = j->schedule;
-    const size_t n = dense->n_units;
+    const size_t n = j->dense->n_units;
     int8_t *state = j->states + task * n, *before = j->before + task * n;
-    walk w = {.dense = dense, .schedule = schedule, .s = &j->scratches[worker], .state = state};
-    const bool sync = schedule->order == UHN_ORDER_SYNC;
+    walk w = {.dense = j->dense, .schedule = j->schedule, .s = &j->scratches[worker]};
     uhn_stop_reason reason = UHN_STEP_LIMIT;
-    size_t done = 0;
+    size_t done;
+    w.state = state;
     memcpy(before, state, n);
-    while (done < schedule->n_sweeps && reason == UHN_STEP_LIMIT) {
-        const size_t sweep = schedule->first_sweep + done;
-        const double was = w.temperature;
-        size_t flips;
-        uhn_status status;
-        w.temperature = schedule->temperatures ? schedule->temperatures[done] : 0;
-        if (sync) {
-            memcpy(w.s->older, before, n);
-            memcpy(before, state, n);
-            status = step_units(&w, before, sweep, loop, worker, &flips);
-        } else {
-            memcpy(before, state, n);
-            if (done == 0 || w.temperature != was) {
-                count_agreements(dense, state, w.s, &w.most, &w.least);
-                refresh(&w);
-            }
-            status = sweep_units(&w, sweep, loop, worker, &flips);
-        }
-        if (status != UHN_OK) return status;
-        done++;
-        if (w.temperature > 0) continue;
-        if (flips == 0) {
-            bool rests = true;
-            if (schedule->order == UHN_ORDER_REPLACEMENT) {
-                status = all_rest(&w, loop, worker, &rests);
-                if (status != UHN_OK) return status;
-            }
-            if (rests) reason = UHN_FIXED_POINT;
-        } else if (sync && done > 1 && was == 0 && memcmp(state, w.s->older, n) == 0) {
-            reason = UHN_TWO_CYCLE;
-        }
-    }
+    const uhn_status status =
+        (j->schedule->order == UHN_ORDER_SYNC ? run_sync : run_async)(&w, before, loop, worker,
+                                                                      &done, &reason);
+    if (status != UHN_OK) return status;
     if (j->sweeps) j->sweeps[task] = (int64_t)done;
     if (j->reasons) j->reasons[task] = (uint8_t)reason;
     if (j->changed) j->changed[task] = memcmp(state, before, n) != 0;

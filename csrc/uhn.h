@@ -391,9 +391,12 @@ size_t uhn_dense_n_units(const uhn_dense *dense);
  * temperature T a unit becomes +1 with probability 1 / (1 + exp(d / T)), where d is the change of energy
  * from -1 to +1, or, synchronously, that change to first order.
  *
+ * After a sweep at temperature 0 a state is at a fixed point if no unit that the order may visit and that
+ * is not clamped would turn over.
+ *
  * Where not NULL, per state: `before` the state at the beginning of its last sweep, the sweeps done, why
- * they ended (uhn_stop_reason: UHN_FIXED_POINT if every unit that the order may visit agrees,
- * UHN_TWO_CYCLE for UHN_ORDER_SYNC alone), whether the last sweep changed anything. */
+ * they ended (uhn_stop_reason; two-cycles for UHN_ORDER_SYNC alone), whether the last sweep changed
+ * anything. */
 uhn_status uhn_dense_settle(const uhn_dense *dense, const uhn_schedule *schedule,
                             int8_t *states, size_t n_states, const uhn_run *run, int8_t *before,
                             int64_t *sweeps, uint8_t *reasons, uint8_t *changed,
