@@ -818,9 +818,11 @@ static uhn_status settle_task(void *context, size_t task, int worker, uhn_loop *
     walk w = {.dense = j->dense, .schedule = j->schedule, .s = &j->scratches[worker]};
     uhn_stop_reason reason = UHN_STEP_LIMIT;
     size_t done;
+    uhn_status status = uhn_loop_poll(loop, worker);
+    if (status != UHN_OK) return status;
     w.state = state;
     memcpy(before, state, n);
-    const uhn_status status =
+    status =
         (j->schedule->order == UHN_ORDER_SYNC ? run_sync : run_async)(&w, before, loop, worker,
                                                                       &done, &reason);
     if (status != UHN_OK) return status;

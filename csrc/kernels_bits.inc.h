@@ -146,7 +146,7 @@ UHN_INLINE void turn_word(uint32_t word, uint32_t valid, bits_ints step, const i
 
 static void turn(const uint32_t *bits, size_t n_words, uint32_t last, int32_t step,
                  const int32_t *table, int32_t *counts, int32_t *values, uhn_turn *out) {
-    enum { CHUNK = 32 };
+    enum { CHUNK = INTS }; /* all vectors of a word go into one: at most 32 values a lane */
     const bits_ints zero = {0}, by = zero + step;
     turn_lanes lanes = {zero, zero, zero + INT32_MIN / 2, zero + INT32_MIN / 2};
     bits_longs sum = {0}, set = {0};
