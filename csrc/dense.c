@@ -495,10 +495,13 @@ static void find_leader(walk *w) {
     const int32_t *shares = w->s->shares;
     w->led = false;
     w->reign = -1;
-    /* If F is even, shares may be negative and A is not as large as they are. */
     if (w->temperature > 0 || dense->mirror > 0 || most == 0) return;
+    /* What a pattern takes or gives is at most d(a), whose sum is C, where d grows all the way; at most A
+     * where F is odd; and neither where F is even, as d has both signs. */
     const int64_t own = most < n ? UHN_MIN(shares[most - 1], shares[most]) : shares[most - 1];
-    if (w->sum - w->s->pulls[most] + 2 * w->slack >= own) return;
+    const int64_t others =
+        dense->mirror == 0 ? w->constant - shares[most] : w->sum - w->s->pulls[most];
+    if (others + 2 * w->slack >= own) return;
     w->led = true;
     if (w->s->agree[w->leader] != most) {
         w->leader = 0;
