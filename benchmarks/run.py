@@ -22,6 +22,7 @@ from typing import Any
 
 try:
     import attention
+    import dense
     import distances
     import measure
     import softmax
@@ -83,6 +84,16 @@ ROWS = {
         distances.jensen_shannon, "Jensen-Shannon, max, 96 queries, 2000 x 784", threads=(1,)
     ),
     "kl": Row(distances.kl, "Kullback-Leibler, max, 96 queries, 2000 x 784", threads=(1,)),
+    "dense": Row(
+        dense.cubic,
+        "dense associative memory, n = 3, 1000 x 784, 15 % noise to rest",
+        threads=(1,),
+    ),
+    "dense-exp": Row(
+        dense.exponential,
+        "dense associative memory, exponential, 1000 x 784, 15 % noise to rest",
+        threads=(1,),
+    ),
     "small": Row(
         softmax.small, "softmax, 1 query, 100 x 100: a call from Python", threads=(1,)
     ),

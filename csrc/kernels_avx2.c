@@ -40,4 +40,5 @@ const uhn_kernels *const uhn_kernels_avx2[2] = {&table_f32, &table_f64};
 #define BITS_VECTOR 32
 #define PAIRS(x) ((bits_ints)_mm256_madd_epi16((__m256i)(x), _mm256_set1_epi16(1)))
 #define PRODUCTS(x, y) ((bits_ints)_mm256_madd_epi16((__m256i)(x), (__m256i)(y)))
+#define BITS_GATHER(table, i) ((bits_ints)_mm256_i32gather_epi32(table, (__m256i)(i), 4))
 #include "kernels_bits.inc.h"

@@ -477,6 +477,54 @@ uhn_status uhn_network_energies(const uhn_network *network, const int8_t *states
  * leaves its type; after any error the counts are what they were. */
 uhn_status uhn_network_hebb(int32_t *counts, size_t n_units, const int8_t *patterns,
                             size_t n_patterns, int sign, const uhn_run *run, uhn_error *error);
+/* ------------------------------------------------------------------ dense associative memory -- */
+
+/* E(s) = -sum over patterns xi of F(xi . s) (Krotov and Hopfield 2016; Demircigil et al. 2017). */
+typedef enum uhn_interaction {
+    UHN_POLYNOMIAL = 0,       /* F(x) = x^n, n a whole number */
+    UHN_RECTIFIED_POLYNOMIAL, /* F(x) = x^n for x > 0, else 0 */
+    UHN_EXPONENTIAL, /* F(x) = exp(x); energies are -log(-E), which order states alike */
+    UHN_N_INTERACTIONS
+} uhn_interaction;
+
+/* Patterns and interaction, for any number of calls from any number of threads; immutable. */
+typedef struct uhn_dense uhn_dense;
+
+/* From patterns (n_patterns x n_units, of +1 and -1), which are copied. `degree` is n, 2 <= n <= 1e6
+ * (not looked at for UHN_EXPONENTIAL); with `scaled` F is taken of x / n_units, which divides energies
+ * by n_units^n and changes nothing else. */
+uhn_status uhn_dense_new(const int8_t *patterns, size_t n_patterns, size_t n_units,
+                         uhn_interaction interaction, double degree, bool scaled,
+                         const uhn_run *run, uhn_dense **out, uhn_error *error);
+void uhn_dense_free(uhn_dense *dense); /* NULL is allowed */
+
+size_t uhn_dense_n_units(const uhn_dense *dense);
+
+/* Runs states (n_states x n_units, of +1 and -1) in place until each rests or the sweeps are done.
+ *
+ * Asynchronously a unit turns over if that lowers the energy; the states of a run without temperature
+ * and with UHN_TIE_KEEP therefore end. Synchronously s = sign(M^T F'(M s)). Where F is too steep for the
+ * patterns' shares to be added exactly, a change smaller than 2^-50 of them counts as none. At
+ * temperature T a unit becomes +1 with probability 1 / (1 + exp(d / T)), where d is the change of energy
+ * from -1 to +1, or, synchronously, that change to first order.
+ *
+ * After a sweep at temperature 0 a state is at a fixed point if no unit that the order may visit and that
+ * is not clamped would turn over.
+ *
+ * Where not NULL, per state: `before` the state at the beginning of its last sweep, the sweeps done, why
+ * they ended (uhn_stop_reason; two-cycles for UHN_ORDER_SYNC alone), whether the last sweep changed
+ * anything. */
+uhn_status uhn_dense_settle(const uhn_dense *dense, const uhn_schedule *schedule,
+                            int8_t *states, size_t n_states, const uhn_run *run, int8_t *before,
+                            int64_t *sweeps, uint8_t *reasons, uint8_t *changed,
+                            uhn_error *error);
+
+/* Energies (n_states), and what turning over each unit alone would add to them (n_states x n_units).
+ * UHN_OVERFLOW if one does not fit a double. */
+uhn_status uhn_dense_energies(const uhn_dense *dense, const int8_t *states, size_t n_states,
+                              const uhn_run *run, double *out, uhn_error *error);
+uhn_status uhn_dense_differences(const uhn_dense *dense, const int8_t *states, size_t n_states,
+                                 const uhn_run *run, double *out, uhn_error *error);
 
 /* ---------------------------------------------------------------------------------- partials -- */
 

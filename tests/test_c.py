@@ -54,6 +54,7 @@ PROGRAMS = [
     "test_errors",
     "test_threads",
     "test_alloc",
+    "test_dense",
     "example",
 ]
 ASAN = "-fsanitize=address,undefined"

@@ -285,6 +285,15 @@ def _network_settle(
     /,
 ) -> tuple[
     npt.NDArray[np.int8],
+# The dense associative memory: the engine is a capsule, a schedule from make_schedule.
+def _dense_new(
+    patterns: npt.NDArray[np.int8], interaction: str, degree: float, scaled: bool, /
+) -> object: ...
+def _dense_settle(
+    engine: object, states: npt.NDArray[np.int8], schedule: tuple[Any, ...], /
+) -> tuple[
+    npt.NDArray[np.int8],
+    npt.NDArray[np.int8],
     npt.NDArray[np.int64],
     npt.NDArray[np.uint8],
     npt.NDArray[np.uint8],
@@ -312,3 +321,9 @@ def _network_hebb(
 ) -> None: ...
 def _pack_columns(rows: npt.NDArray[np.int8], /) -> npt.NDArray[np.uint32]: ...
 def _pack_rows(rows: npt.NDArray[np.int8], /) -> npt.NDArray[np.uint64]: ...
+def _dense_energies(
+    engine: object, states: npt.NDArray[np.int8], /
+) -> npt.NDArray[np.float64]: ...
+def _dense_differences(
+    engine: object, states: npt.NDArray[np.int8], /
+) -> npt.NDArray[np.float64]: ...

@@ -246,6 +246,33 @@ static uhn_status do_learn(bool *right) {
     return status;
 }
 
+/* A dense associative memory: made, run in both ways, asked for energies. */
+static uhn_status do_dense(bool *right) {
+    static const int8_t rows[3 * 4] = {1, -1, 1, 1, -1, 1, 1, -1, 1, 1, -1, -1};
+    static const double temperatures[2] = {0};
+    int8_t states[3 * 4];
+    double energies[3], differences[3 * 4];
+    uhn_dense *dense = NULL;
+    uhn_schedule schedule = {.order = UHN_ORDER_PERMUTATION, .n_sweeps = 9};
+    memcpy(states, rows, sizeof states);
+    uhn_status status =
+        uhn_dense_new(rows, 3, 4, UHN_EXPONENTIAL, 0, false, &one_thread, &dense, NULL);
+    if (status == UHN_OK)
+        status = uhn_dense_settle(dense, &schedule, states, 3, &one_thread, NULL, NULL, NULL,
+                                  NULL, NULL);
+    schedule = (uhn_schedule){.n_sweeps = 2, .temperatures = temperatures};
+    if (status == UHN_OK)
+        status = uhn_dense_settle(dense, &schedule, states, 3, &two_threads, NULL, NULL, NULL,
+                                  NULL, NULL);
+    if (status == UHN_OK)
+        status = uhn_dense_energies(dense, states, 3, &one_thread, energies, NULL);
+    if (status == UHN_OK)
+        status = uhn_dense_differences(dense, states, 3, &one_thread, differences, NULL);
+    *right = !memcmp(states, rows, sizeof states);
+    uhn_dense_free(dense);
+    return status;
+}
+
 /* Returns how many allocations the scenario makes. */
 static long sweep(const char *name, scenario run) {
     bool right = false;
@@ -292,7 +319,7 @@ int main(void) {
                      {"scores", do_scores},        {"nearest", do_nearest},
                      {"recall", do_recall},        {"separate", do_separate},
                      {"attention", do_attention},  {"landscape", do_landscape},
-                     {"learning", do_learn}};
+                     {"learning", do_learn},       {"dense", do_dense}};
     rng r = {.state = 21};
     workload *list;
     size_t n = all_workloads(&list, D);

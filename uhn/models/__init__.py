@@ -18,3 +18,6 @@ __all__ = [
 from uhn.models.hopfield import HopfieldNetwork
 
 __all__: list[str] = ["HopfieldNetwork"]
+from .dense import DenseAssociativeMemory
+
+__all__ = ["DenseAssociativeMemory"]
