@@ -6,6 +6,15 @@
  *     BITS         the name of the table
  *     BITS_VECTOR  bytes of a vector: 16, 32 or 64
  *
+ * and, where the machine has better than shifts and additions for it,
+ *
+ *     COUNTS(x)        counts of the bits of a vector that SUM_COUNTS can sum: those of each byte, in
+ *                      that byte, unless the machine does better
+ *     SUM_COUNTS(x)    the sum of at most 31 counts, for each 64-bit place
+ *     SIGN_MASK(x)     the signs of the 64-bit places as bits, lowest place first
+ *     SCALAR_POPCOUNT  defined if counting the bits of one word is one instruction
+ *     FEW_QUERIES      one by one these are faster than in panels: 1 if not defined
+ *
  * Whole numbers are exact, so that any order of additions gives the same result; the one sum of doubles
  * keeps 32 chains whatever the width of a vector.
  */
@@ -83,14 +92,141 @@ static double masked_total(const uint32_t *bits, uint32_t flip, size_t n_words,
     return sums[0];
 }
 
+#ifndef COUNTS
+/* Neighbours are added in pairs, pairs in fours, fours in bytes. */
+UHN_INLINE bits_longs byte_counts(bits_longs x) {
+    const bits_longs m1 = (bits_longs){0} + 0x5555555555555555ll;
+    const bits_longs m2 = (bits_longs){0} + 0x3333333333333333ll;
+    const bits_longs m4 = (bits_longs){0} + 0x0f0f0f0f0f0f0f0fll;
+    x -= (x >> 1) & m1;
+    x = (x & m2) + ((x >> 2) & m2);
+    return (x + ((x >> 4) & m4)) & m4;
+}
+#define COUNTS(x) byte_counts(x)
+#endif
+
+#ifndef SUM_COUNTS
+UHN_INLINE bits_longs sum_bytes(bits_longs x) {
+    const bits_longs m8 = (bits_longs){0} + 0x00ff00ff00ff00ffll;
+    x = (x & m8) + ((x >> 8) & m8);
+    x += x >> 16;
+    x += x >> 32;
+    return x & 0xffff;
+}
+#define SUM_COUNTS(x) sum_bytes(x)
+#endif
+
+#ifndef SIGN_MASK
+UHN_INLINE uint64_t sign_mask(bits_longs x) {
+    uint64_t mask = 0;
+    for (int i = 0; i < LONGS; i++) mask |= (uint64_t)(x[i] < 0) << i;
+    return mask;
+}
+#define SIGN_MASK(x) sign_mask(x)
+#endif
+
+#ifndef FEW_QUERIES
+#define FEW_QUERIES 1
+#endif
+
+/* A byte has room for this many counts of up to 8. Rows are called into cache PREFETCH bytes ahead,
+ * as a reader with so little to do to each row is otherwise slower than the memory. */
+enum { BYTE_ROOM = 31, PREFETCH = 4096 };
+
+UHN_INLINE void fetch_ahead(const uint64_t *rows, size_t n_words) {
+    for (size_t w = 0; w < n_words; w += 8)
+        __builtin_prefetch((const char *)(rows + w) + PREFETCH, 0, 3);
+}
+
 static void distances(const uint64_t *rows, size_t n_rows, size_t n_words,
                       const uint64_t *query, uint32_t *out) {
+    enum { STEP = 8 };
     for (size_t r = 0; r < n_rows; r++) {
         const uint64_t *row = rows + r * n_words;
         uint64_t differ = 0;
-        for (size_t w = 0; w < n_words; w++)
-            differ += (uint64_t)__builtin_popcountll(row[w] ^ query[w]);
+        size_t w = 0;
+#ifdef SCALAR_POPCOUNT
+        for (; w + STEP <= n_words; w += STEP) {
+            __builtin_prefetch((const char *)(row + w) + PREFETCH, 0, 3);
+            UHN_UNROLL
+            for (int i = 0; i < STEP; i++)
+                differ += (uint64_t)__builtin_popcountll(row[w + i] ^ query[w + i]);
+        }
+#else
+        bits_longs total = {0};
+        while (w + LONGS <= n_words) {
+            bits_longs bytes = {0};
+            for (int i = 0; i < BYTE_ROOM && w + LONGS <= n_words; i++, w += LONGS) {
+                bits_longs a, b;
+                memcpy(&a, row + w, sizeof a);
+                memcpy(&b, query + w, sizeof b);
+                __builtin_prefetch((const char *)(row + w) + PREFETCH, 0, 3);
+                bytes += COUNTS(a ^ b);
+            }
+            total += SUM_COUNTS(bytes);
+        }
+        for (int i = 0; i < LONGS; i++) differ += (uint64_t)total[i];
+#endif
+        for (; w < n_words; w++) differ += (uint64_t)__builtin_popcountll(row[w] ^ query[w]);
         out[r] = (uint32_t)differ;
+    }
+}
+
+/* n (known where it is called) rows against one panel: a word of a row meets the same word of as many
+ * queries as a vector has places, so that counts need no sum across places. */
+UHN_INLINE void panel_hits(const uint64_t *rows, int n, size_t n_words, const bits_longs *panel,
+                           int64_t radius, uint64_t *hits) {
+    bits_longs totals[4] = {{0}};
+    for (size_t first = 0; first < n_words; first += BYTE_ROOM) {
+        const size_t last = UHN_MIN(first + BYTE_ROOM, n_words);
+        bits_longs bytes[4] = {{0}};
+        for (size_t w = first; w < last; w++) {
+            const bits_longs query = panel[w];
+            UHN_UNROLL
+            for (int r = 0; r < n; r++)
+                bytes[r] += COUNTS(query ^ (int64_t)rows[(size_t)r * n_words + w]);
+        }
+        UHN_UNROLL
+        for (int r = 0; r < n; r++) totals[r] += SUM_COUNTS(bytes[r]);
+    }
+    UHN_UNROLL
+    for (int r = 0; r < n; r++) hits[r] = SIGN_MASK(totals[r] <= radius);
+}
+
+static void within(const uint64_t *rows, size_t n_rows, size_t n_words, const uint64_t *panels,
+                   size_t n_queries, uint32_t radius, uint64_t *masks) {
+    const size_t n_panels = (n_queries + LONGS - 1) / LONGS;
+    const uint64_t used = n_queries < 64 ? (UINT64_C(1) << n_queries) - 1 : ~UINT64_C(0);
+    size_t r = 0;
+    for (; r + 4 <= n_rows; r += 4) {
+        uint64_t found[4] = {0};
+        fetch_ahead(rows + r * n_words, 4 * n_words);
+        for (size_t p = 0; p < n_panels; p++) {
+            uint64_t hits[4];
+            panel_hits(rows + r * n_words, 4, n_words, (const bits_longs *)panels + p * n_words,
+                       radius, hits);
+            for (int i = 0; i < 4; i++) found[i] |= hits[i] << (p * LONGS);
+        }
+        for (int i = 0; i < 4; i++) masks[r + (size_t)i] = found[i] & used;
+    }
+    for (; r < n_rows; r++) {
+        uint64_t found = 0;
+        for (size_t p = 0; p < n_panels; p++) {
+            uint64_t hits;
+            panel_hits(rows + r * n_words, 1, n_words, (const bits_longs *)panels + p * n_words,
+                       radius, &hits);
+            found |= hits << (p * LONGS);
+        }
+        masks[r] = found & used;
+    }
+}
+
+/* A counter at its bound stays there; `step` is +1 or -1. */
+static void count_up(const int16_t *steps, size_t n, int16_t *counters) {
+    for (size_t i = 0; i < n; i++) {
+        const int16_t step = steps[i], now = counters[i];
+        const bool full = step > 0 ? now >= INT16_MAX : now <= -INT16_MAX;
+        counters[i] = (int16_t)(now + (full ? 0 : step));
     }
 }
 
@@ -111,6 +247,10 @@ const uhn_bit_kernels BITS = {
     .masked_step = masked_step,
     .masked_total = masked_total,
     .distances = distances,
+    .lanes = LONGS,
+    .few = FEW_QUERIES,
+    .within = within,
+    .count_up = count_up,
     .add_i16 = add_i16,
     .add_i32 = add_i32,
     .add_f64 = add_f64,

@@ -1,3 +1,5 @@
 """The memories of the family, each with its dynamics, its energy and its theory."""
 
-__all__: list[str] = []
+from .sdm import SparseDistributedMemory
+
+__all__: list[str] = ["SparseDistributedMemory"]
