@@ -45,8 +45,8 @@ UHN_INLINE __m256i counts_of_bytes(__m256i x) {
                            _mm256_shuffle_epi8(table,
                                                _mm256_and_si256(_mm256_srli_epi16(x, 4), low)));
 }
-#define COUNTS(x) (bits_longs) counts_of_bytes((__m256i)(x))
-#define SUM_COUNTS(x) (bits_longs) _mm256_sad_epu8((__m256i)(x), _mm256_setzero_si256())
+#define COUNTS(x) (bits_words) counts_of_bytes((__m256i)(x))
+#define SUM_COUNTS(x) (bits_words) _mm256_sad_epu8((__m256i)(x), _mm256_setzero_si256())
 #define SIGN_MASK(x) (uint64_t) _mm256_movemask_pd((__m256d)(x))
 #define SCALAR_POPCOUNT
 #define BITS uhn_bits_avx2

@@ -64,8 +64,8 @@ UHN_INLINE __m512i counts_of_bytes(__m512i x) {
                            _mm512_shuffle_epi8(table,
                                                _mm512_and_si512(_mm512_srli_epi16(x, 4), low)));
 }
-#define COUNTS(x) (bits_longs) counts_of_bytes((__m512i)(x))
-#define SUM_COUNTS(x) (bits_longs) _mm512_sad_epu8((__m512i)(x), _mm512_setzero_si512())
+#define COUNTS(x) (bits_words) counts_of_bytes((__m512i)(x))
+#define SUM_COUNTS(x) (bits_words) _mm512_sad_epu8((__m512i)(x), _mm512_setzero_si512())
 #define SIGN_MASK(x) (uint64_t) _mm512_movepi64_mask((__m512i)(x))
 #define SCALAR_POPCOUNT
 #define FEW_QUERIES 3

@@ -7,7 +7,7 @@
 
 #include <immintrin.h>
 
-#define COUNTS(x) (bits_longs) _mm512_popcnt_epi64((__m512i)(x))
+#define COUNTS(x) (bits_words) _mm512_popcnt_epi64((__m512i)(x))
 #define SUM_COUNTS(x) (x)
 #define SIGN_MASK(x) (uint64_t) _mm512_movepi64_mask((__m512i)(x))
 #define BITS uhn_bits_avx512popcnt

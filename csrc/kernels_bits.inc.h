@@ -24,6 +24,7 @@
 
 typedef int32_t bits_ints __attribute__((vector_size(BITS_VECTOR)));
 typedef int64_t bits_longs __attribute__((vector_size(BITS_VECTOR)));
+typedef uint64_t bits_words __attribute__((vector_size(BITS_VECTOR)));
 typedef double bits_doubles __attribute__((vector_size(BITS_VECTOR)));
 
 /* Place p of a word asks for bit p. */
@@ -94,10 +95,10 @@ static double masked_total(const uint32_t *bits, uint32_t flip, size_t n_words,
 
 #ifndef COUNTS
 /* Neighbours are added in pairs, pairs in fours, fours in bytes. */
-UHN_INLINE bits_longs byte_counts(bits_longs x) {
-    const bits_longs m1 = (bits_longs){0} + 0x5555555555555555ll;
-    const bits_longs m2 = (bits_longs){0} + 0x3333333333333333ll;
-    const bits_longs m4 = (bits_longs){0} + 0x0f0f0f0f0f0f0f0fll;
+UHN_INLINE bits_words byte_counts(bits_words x) {
+    const bits_words m1 = (bits_words){0} + UINT64_C(0x5555555555555555);
+    const bits_words m2 = (bits_words){0} + UINT64_C(0x3333333333333333);
+    const bits_words m4 = (bits_words){0} + UINT64_C(0x0f0f0f0f0f0f0f0f);
     x -= (x >> 1) & m1;
     x = (x & m2) + ((x >> 2) & m2);
     return (x + ((x >> 4) & m4)) & m4;
@@ -106,8 +107,8 @@ UHN_INLINE bits_longs byte_counts(bits_longs x) {
 #endif
 
 #ifndef SUM_COUNTS
-UHN_INLINE bits_longs sum_bytes(bits_longs x) {
-    const bits_longs m8 = (bits_longs){0} + 0x00ff00ff00ff00ffll;
+UHN_INLINE bits_words sum_bytes(bits_words x) {
+    const bits_words m8 = (bits_words){0} + UINT64_C(0x00ff00ff00ff00ff);
     x = (x & m8) + ((x >> 8) & m8);
     x += x >> 16;
     x += x >> 32;
@@ -153,11 +154,11 @@ static void distances(const uint64_t *rows, size_t n_rows, size_t n_words,
                 differ += (uint64_t)__builtin_popcountll(row[w + i] ^ query[w + i]);
         }
 #else
-        bits_longs total = {0};
+        bits_words total = {0};
         while (w + LONGS <= n_words) {
-            bits_longs bytes = {0};
+            bits_words bytes = {0};
             for (int i = 0; i < BYTE_ROOM && w + LONGS <= n_words; i++, w += LONGS) {
-                bits_longs a, b;
+                bits_words a, b;
                 memcpy(&a, row + w, sizeof a);
                 memcpy(&b, query + w, sizeof b);
                 __builtin_prefetch((const char *)(row + w) + PREFETCH, 0, 3);
@@ -165,7 +166,7 @@ static void distances(const uint64_t *rows, size_t n_rows, size_t n_words,
             }
             total += SUM_COUNTS(bytes);
         }
-        for (int i = 0; i < LONGS; i++) differ += (uint64_t)total[i];
+        for (int i = 0; i < LONGS; i++) differ += total[i];
 #endif
         for (; w < n_words; w++) differ += (uint64_t)__builtin_popcountll(row[w] ^ query[w]);
         out[r] = (uint32_t)differ;
@@ -174,17 +175,17 @@ static void distances(const uint64_t *rows, size_t n_rows, size_t n_words,
 
 /* n (known where it is called) rows against one panel: a word of a row meets the same word of as many
  * queries as a vector has places, so that counts need no sum across places. */
-UHN_INLINE void panel_hits(const uint64_t *rows, int n, size_t n_words, const bits_longs *panel,
-                           int64_t radius, uint64_t *hits) {
-    bits_longs totals[4] = {{0}};
+UHN_INLINE void panel_hits(const uint64_t *rows, int n, size_t n_words, const bits_words *panel,
+                           uint64_t radius, uint64_t *hits) {
+    bits_words totals[4] = {{0}};
     for (size_t first = 0; first < n_words; first += BYTE_ROOM) {
         const size_t last = UHN_MIN(first + BYTE_ROOM, n_words);
-        bits_longs bytes[4] = {{0}};
+        bits_words bytes[4] = {{0}};
         for (size_t w = first; w < last; w++) {
-            const bits_longs query = panel[w];
+            const bits_words query = panel[w];
             UHN_UNROLL
             for (int r = 0; r < n; r++)
-                bytes[r] += COUNTS(query ^ (int64_t)rows[(size_t)r * n_words + w]);
+                bytes[r] += COUNTS(query ^ rows[(size_t)r * n_words + w]);
         }
         UHN_UNROLL
         for (int r = 0; r < n; r++) totals[r] += SUM_COUNTS(bytes[r]);
@@ -203,7 +204,7 @@ static void within(const uint64_t *rows, size_t n_rows, size_t n_words, const ui
         fetch_ahead(rows + r * n_words, 4 * n_words);
         for (size_t p = 0; p < n_panels; p++) {
             uint64_t hits[4];
-            panel_hits(rows + r * n_words, 4, n_words, (const bits_longs *)panels + p * n_words,
+            panel_hits(rows + r * n_words, 4, n_words, (const bits_words *)panels + p * n_words,
                        radius, hits);
             for (int i = 0; i < 4; i++) found[i] |= hits[i] << (p * LONGS);
         }
@@ -213,7 +214,7 @@ static void within(const uint64_t *rows, size_t n_rows, size_t n_words, const ui
         uint64_t found = 0;
         for (size_t p = 0; p < n_panels; p++) {
             uint64_t hits;
-            panel_hits(rows + r * n_words, 1, n_words, (const bits_longs *)panels + p * n_words,
+            panel_hits(rows + r * n_words, 1, n_words, (const bits_words *)panels + p * n_words,
                        radius, &hits);
             found |= hits << (p * LONGS);
         }

@@ -115,6 +115,7 @@ def configs() -> list[Config]:
     plain = [*PROGRAMS, "bits_print"]
     with_gcc = Config("gcc", gcc, ["-O2"], plain)
     with_gcc.paths = {"test_retrieve": ["generic", "avx2"], "test_bits": ["generic", "avx2"]}
+    with_gcc.paths["test_sdm"] = ["generic", "avx2"]
     return [
         Config("cc", find_compiler(), ["-O2"], plain),
         with_gcc,

@@ -82,7 +82,7 @@ def radius_for(n: int, activation: float) -> int:
             return radius - 1 if radius > 0 and wanted - below <= total - wanted else radius
         term = term * (n - radius) // (radius + 1)
         below, total = total, total + term
-    return n - 1 if n > 1 and wanted - below <= total - wanted else n
+    return n - 1 if wanted - below <= total - wanted else n
 
 
 def optimal_activation(n_locations: int, n_items: int) -> float:

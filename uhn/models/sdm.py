@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 import warnings
 from typing import Any, Self
 
@@ -190,6 +191,11 @@ class SparseDistributedMemory(Model):
                 raise ValueError(f"n_locations is {n_locations}, but there are {len(given)}")
             n_locations = len(given)
         self.n_locations = whole(n_locations, "n_locations", 1)
+        if self.n_locations * (8 * n_words + 2 * self.word_length) > sys.maxsize // 2:
+            raise ValueError(
+                f"n_locations is {n_locations}: addresses and counters of so many cannot be "
+                "addressed"
+            )
         self._addresses = np.empty((self.n_locations, n_words), dtype=np.uint64)
         step = max(1, BLOCK // self.n_features)
         for start in range(0, self.n_locations, step):
