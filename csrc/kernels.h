@@ -177,6 +177,16 @@ typedef struct uhn_bit_kernels {
     void (*distances)(const uint64_t *rows, size_t n_rows, size_t n_words,
                       const uint64_t *query, uint32_t *out);
 
+    /* For sdm.c. Bit q of masks[row] = the row differs from query q (of at most 64) in at most `radius`
+     * bits. Queries come in panels of `lanes`, aligned to UHN_ALIGNMENT: word w of query q is number
+     * (q / lanes * n_words + w) * lanes + q % lanes. At most `few` queries are faster through `distances`. */
+    size_t lanes, few;
+    void (*within)(const uint64_t *rows, size_t n_rows, size_t n_words, const uint64_t *panels,
+                   size_t n_queries, uint32_t radius, uint64_t *masks);
+
+    /* counters += steps (+1 or -1), kept from -32767 to 32767. */
+    void (*count_up)(const int16_t *steps, size_t n, int16_t *counters);
+
     /* h += step * row. */
     void (*add_i16)(const int16_t *row, int32_t step, size_t n, int32_t *h);
     void (*add_i32)(const int32_t *row, int32_t step, size_t n, int64_t *h);
@@ -246,7 +256,7 @@ extern const uhn_bit_kernels uhn_bits_generic;
 #if defined(__x86_64__)
 extern const uhn_kernels *const uhn_kernels_avx2[2];
 extern const uhn_kernels *const uhn_kernels_avx512[2];
-extern const uhn_bit_kernels uhn_bits_avx2, uhn_bits_avx512;
+extern const uhn_bit_kernels uhn_bits_avx2, uhn_bits_avx512, uhn_bits_avx512popcnt;
 #elif defined(__aarch64__)
 extern const uhn_kernels *const uhn_kernels_neon[2];
 extern const uhn_bit_kernels uhn_bits_neon;

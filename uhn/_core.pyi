@@ -327,3 +327,35 @@ def _dense_energies(
 def _dense_differences(
     engine: object, states: npt.NDArray[np.int8], /
 ) -> npt.NDArray[np.float64]: ...
+# Sparse distributed memory: addresses uint64, counters int16, rows int8.
+def _sdm_addresses(
+    seed: int, first: int, n_features: int, out: npt.NDArray[np.uint64], /
+) -> None: ...
+def _sdm_pack(rows: npt.NDArray[np.int8], out: npt.NDArray[np.uint64], /) -> None: ...
+def _sdm_write(
+    addresses: npt.NDArray[np.uint64],
+    counters: npt.NDArray[np.int16],
+    n_features: int,
+    radius: int,
+    rows: npt.NDArray[np.int8],
+    words: npt.NDArray[np.int8],
+    n_written: npt.NDArray[np.int64],
+    /,
+) -> npt.NDArray[np.int64]: ...
+def _sdm_read(
+    addresses: npt.NDArray[np.uint64],
+    counters: npt.NDArray[np.int16],
+    n_features: int,
+    radius: int,
+    queries: npt.NDArray[np.int8],
+    tie: str,
+    what: str,
+    /,
+) -> tuple[Any, npt.NDArray[np.int64]]: ...
+def _sdm_active(
+    addresses: npt.NDArray[np.uint64],
+    n_features: int,
+    radius: int,
+    queries: npt.NDArray[np.int8],
+    /,
+) -> npt.NDArray[np.uint8]: ...

@@ -273,6 +273,36 @@ static uhn_status do_dense(bool *right) {
     return status;
 }
 
+/* Sparse distributed memory: a write that fails writes nothing, a read that fails changes nothing. */
+static uhn_status do_sdm(bool *right) {
+    enum { H = 17000, T = 64 };
+    static uint64_t addresses[H];
+    static int16_t counters[H * 2];
+    static int8_t rows[T * 64], words[T * 2], answer_words[T * 2];
+    static uint8_t active[T * H];
+    static int64_t sums[T * 2];
+    size_t written;
+    uhn_sdm sdm = {H, 64, 2, addresses, counters};
+    uhn_sdm_addresses(1, 0, H, 64, addresses);
+    memset(counters, 0, sizeof counters);
+    for (int i = 0; i < T * 64; i++) rows[i] = (addresses[i / 64] >> (i % 64) & 1) ? 1 : -1;
+    for (int i = 0; i < T * 2; i++) words[i] = i % 3 ? 1 : -1;
+    *right = true;
+    uhn_status status =
+        uhn_sdm_write(&sdm, 8, rows, words, T, &two_threads, &written, NULL, NULL);
+    if (status != UHN_OK) {
+        for (int k = 0; k < H * 2; k++)
+            if (counters[k]) *right = false;
+        CHECK(*right && written == 0, "a write that failed has written");
+        return status;
+    }
+    status = uhn_sdm_read(&sdm, 8, rows, T, UHN_TIE_PLUS, &two_threads, answer_words, sums,
+                          NULL, NULL);
+    if (status != UHN_OK) return status;
+    *right = !memcmp(answer_words, words, sizeof words);
+    return uhn_sdm_active(&sdm, 8, rows, T, &two_threads, active, NULL);
+}
+
 /* Returns how many allocations the scenario makes. */
 static long sweep(const char *name, scenario run) {
     bool right = false;
@@ -343,6 +373,7 @@ int main(void) {
         /* The later scenarios allocate in the same places whatever the equation is. */
         for (size_t j = 0; j < sizeof scenarios / sizeof *scenarios; j++)
             if (j < 3 || i % 5 == 0) total += sweep(scenarios[j].name, scenarios[j].run);
+        if (i == 0) total += sweep("sparse distributed memory", do_sdm);
         uhn_memory_free(memory);
     }
     free(list);
