@@ -2,6 +2,8 @@
  * kernels_avx512.inc.h - what both tables of bit kernels for AVX-512 do better than the vector types
  * say. Included by kernels_avx512.c and kernels_avx512popcnt.c before kernels_bits.inc.h.
  */
+#include <immintrin.h>
+
 #define PAIRS(x) ((bits_ints)_mm512_madd_epi16((__m512i)(x), _mm512_set1_epi16(1)))
 #define PRODUCTS(x, y) ((bits_ints)_mm512_madd_epi16((__m512i)(x), (__m512i)(y)))
 #define CHOOSE(word, v, x)                                                                     \

@@ -27,12 +27,34 @@ from ._core import (
     similarities,
     similarity,
 )
+from .models import (
+    BidirectionalAssociativeMemory,
+    ContinuousHopfieldNetwork,
+    ContinuousSDM,
+    DenseAssociativeMemory,
+    HopfieldNetwork,
+    MeanShiftMemory,
+    ModernHopfieldNetwork,
+    NeuralDynamics,
+    SequenceMemory,
+    SparseDistributedMemory,
+)
 from .results import Recall, Trace
 
 __all__ = [
+    "BidirectionalAssociativeMemory",
+    "ContinuousHopfieldNetwork",
+    "ContinuousSDM",
+    "DenseAssociativeMemory",
+    "HopfieldNetwork",
+    "MeanShiftMemory",
     "Memory",
+    "ModernHopfieldNetwork",
+    "NeuralDynamics",
     "Partial",
     "Recall",
+    "SequenceMemory",
+    "SparseDistributedMemory",
     "Trace",
     "__version__",
     "attention",

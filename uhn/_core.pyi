@@ -250,6 +250,7 @@ def _take_rows(array: Any, name: str, n_columns: int, /) -> tuple[npt.NDArray[An
 
 # landscape: what uhn.analysis calls
 def _landscape_fixed_points(weights: Any, bias: Any, /) -> npt.NDArray[np.uint64]: ...
+
 # Learning rules, of uhn.models.hopfield.
 def _learn_storkey(
     weights: npt.NDArray[np.float64],
@@ -285,15 +286,6 @@ def _network_settle(
     /,
 ) -> tuple[
     npt.NDArray[np.int8],
-# The dense associative memory: the engine is a capsule, a schedule from make_schedule.
-def _dense_new(
-    patterns: npt.NDArray[np.int8], interaction: str, degree: float, scaled: bool, /
-) -> object: ...
-def _dense_settle(
-    engine: object, states: npt.NDArray[np.int8], schedule: tuple[Any, ...], /
-) -> tuple[
-    npt.NDArray[np.int8],
-    npt.NDArray[np.int8],
     npt.NDArray[np.int64],
     npt.NDArray[np.uint8],
     npt.NDArray[np.uint8],
@@ -321,12 +313,27 @@ def _network_hebb(
 ) -> None: ...
 def _pack_columns(rows: npt.NDArray[np.int8], /) -> npt.NDArray[np.uint32]: ...
 def _pack_rows(rows: npt.NDArray[np.int8], /) -> npt.NDArray[np.uint64]: ...
+
+# The dense associative memory: the engine is a capsule, a schedule from make_schedule.
+def _dense_new(
+    patterns: npt.NDArray[np.int8], interaction: str, degree: float, scaled: bool, /
+) -> object: ...
+def _dense_settle(
+    engine: object, states: npt.NDArray[np.int8], schedule: tuple[Any, ...], /
+) -> tuple[
+    npt.NDArray[np.int8],
+    npt.NDArray[np.int8],
+    npt.NDArray[np.int64],
+    npt.NDArray[np.uint8],
+    npt.NDArray[np.uint8],
+]: ...
 def _dense_energies(
     engine: object, states: npt.NDArray[np.int8], /
 ) -> npt.NDArray[np.float64]: ...
 def _dense_differences(
     engine: object, states: npt.NDArray[np.int8], /
 ) -> npt.NDArray[np.float64]: ...
+
 # Sparse distributed memory: addresses uint64, counters int16, rows int8.
 def _sdm_addresses(
     seed: int, first: int, n_features: int, out: npt.NDArray[np.uint64], /

@@ -236,9 +236,8 @@ class Recall:
         least = int(steps.min(initial=most))
         took = f"{most}" if least == most else f"{least} to {most}"
         what = "1 query" if n == 1 else f"{n} queries"
-        return (
-            f"Recall({what} of {self.state.shape[-1]} features: {ended}; {took} {self._unit})"
-        )
+        name, width = type(self).__name__, self.state.shape[-1]
+        return f"{name}({what} of {width} features: {ended}; {took} {self._unit})"
 
     def _repr_html_(self) -> str:
         steps = np.atleast_1d(self.n_steps)

@@ -239,7 +239,7 @@ class BidirectionalAssociativeMemory(Model):
 
     @property
     def n_patterns(self) -> int:
-        """Pairs stored."""
+        """The number of pairs stored."""
         return len(self._both[0])
 
     def __len__(self) -> int:

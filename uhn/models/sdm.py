@@ -101,7 +101,7 @@ class SparseDistributedMemory(Model):
     >>> from uhn.models import SparseDistributedMemory
     >>> words = np.where(np.random.default_rng(1).random((20, 256)) < 0.5, 1, -1)
     >>> memory = SparseDistributedMemory(256, 10_000, activation=0.005)
-    >>> memory.store(words)
+    >>> _ = memory.store(words)
     >>> query = words[3].copy()
     >>> query[:60] *= -1
     >>> memory.recall(query)
@@ -304,7 +304,7 @@ class SparseDistributedMemory(Model):
 
     # ---------------------------------------------------------------------------- in and out --
 
-    def store(self, addresses: npt.ArrayLike, words: npt.ArrayLike | None = None) -> None:
+    def store(self, addresses: npt.ArrayLike, words: npt.ArrayLike | None = None) -> Self:
         """Write words at addresses, one after the other.
 
         Parameters
@@ -312,6 +312,10 @@ class SparseDistributedMemory(Model):
         addresses : array_like, shape (n, n_features) or (n_features,)
         words : array_like, shape (n, word_length) or (word_length,), optional
             The addresses themselves if not given.
+
+        Returns
+        -------
+        The memory itself, so that calls can be chained.
 
         Raises
         ------
@@ -343,10 +347,10 @@ class SparseDistributedMemory(Model):
                 )
             word_bits = encode(word_rows, self.coding, "words")
         if len(bits) == 0:
-            return
+            return self
         if self.write_radius is None:
             self._append(bits, word_bits)
-            return
+            return self
         written = np.zeros(1, dtype=np.int64)
         try:
             active = _core._sdm_write(
@@ -368,6 +372,7 @@ class SparseDistributedMemory(Model):
                 RuntimeWarning,
                 stacklevel=2,
             )
+        return self
 
     def retrieve(self, queries: npt.ArrayLike, n_steps: int = 1) -> Array:
         """Read words.
