@@ -245,10 +245,15 @@ def test_a_recall_shows_itself(name: str) -> None:
     assert page.count("<tr>") == 10 and page.count("<table>") == 1
     if name == "SparseDistributedMemory":
         with pytest.raises(ValueError, match="sums of words"):
-            _ = found.weights
+            _ = found.overlaps
         return
     assert found.overlaps.shape == (9, P)
+    assert found.margin.shape == (9,)
+    if name == "ContinuousHopfieldNetwork":
+        with pytest.raises(ValueError, match="no weight"):
+            _ = found.weights
+        return
     assert found.weights.shape == (9, P)
-    assert found.entropy.shape == found.margin.shape == (9,)
+    assert found.entropy.shape == (9,)
     index, weight = found.memories(2)
     assert index.shape == weight.shape == (9, 2)
