@@ -17,8 +17,8 @@
 
 /* ----------------------------------------------------------------------------------- Storkey -- */
 
-/* Columns of one task: four rows of a task fit the nearest cache. */
-enum { COLUMNS = 1024, ROWS_PER_POLL = 64 };
+/* Columns of one task: the pieces of its vectors stay in the nearest cache. */
+enum { COLUMNS = 256, ROWS_PER_POLL = 64 };
 
 typedef struct storkey {
     double *weights;
@@ -80,7 +80,8 @@ uhn_status uhn_learn_storkey(const int8_t *patterns, size_t n_patterns, size_t n
     double *x[2] = {buffer, buffer + n_units},
            *h[2] = {buffer + 2 * n_units, buffer + 3 * n_units};
     const size_t n_tasks = (n_units + COLUMNS - 1) / COLUMNS;
-    const int n_threads = uhn_run_threads(run);
+    /* Threads are made for each pattern: small matrices are done before they are. */
+    const int n_threads = n_units < 2 * COLUMNS ? 1 : uhn_run_threads(run);
     uhn_status status = UHN_OK;
     /* Step 0 adds up the fields of the first pattern; step k learns pattern k - 1 and adds up those
      * of the next on the way. */

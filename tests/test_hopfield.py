@@ -397,6 +397,16 @@ def test_the_dreaming_kernel_runs_from_hebb_to_the_projector() -> None:
     assert np.abs(zero.weights - expected).max() < 1e-11
     assert np.array_equal(zero.patterns, patterns)
     assert zero.recall(patterns).overlaps.shape == (9, 9)
+    # In binary clothes the threshold is in the middle again, but for Hebb's, who has it at 0.
+    states = signs(68, 10, 30)
+    bipolar = HopfieldNetwork(30, "storkey").store(patterns).dream(2.0)
+    binary = (
+        HopfieldNetwork(30, "storkey", coding="binary").store((patterns + 1) // 2).dream(2.0)
+    )
+    found = (bipolar.retrieve(states) + 1) / 2
+    assert np.array_equal(binary.retrieve((states + 1) // 2), found)
+    old = HopfieldNetwork(30, coding="binary").store((patterns + 1) // 2).dream(2.0)
+    assert not old.bias.any()
     for t in (-1, math.nan):
         with pytest.raises(ValueError, match="t "):
             hebb.dream(t)
@@ -512,7 +522,7 @@ def test_a_state_alone_is_a_state_in_a_batch(kind: str) -> None:
 def test_threads_do_not_change_a_bit() -> None:
     """Nor do they change what is learned."""
     before = uhn.get_num_threads()
-    patterns = signs(76, 40, 300)
+    patterns = signs(76, 40, 600)
     states = flipped(patterns, 0.2, 77)
     found = []
     try:
@@ -520,9 +530,9 @@ def test_threads_do_not_change_a_bit() -> None:
             uhn.set_num_threads(n_threads)
             here = []
             for rule in ("hebb", "storkey", "perceptron"):
-                network = HopfieldNetwork(300, rule).store(patterns)
+                network = HopfieldNetwork(600, rule).store(patterns)
                 here += [network.weights, network.retrieve(states), network.fields(states)]
-            here.append(HopfieldNetwork(300).store(patterns).unlearn(5).weights)
+            here.append(HopfieldNetwork(600).store(patterns).unlearn(5).weights)
             found.append(here)
     finally:
         uhn.set_num_threads(before)

@@ -407,9 +407,14 @@ class HopfieldNetwork(Model):
         )
         weights = (basis.T * grown) @ basis
         weights = (weights + weights.T) / 2 * self._per_neuron(self._stored)
+        if self.diagonal == "zero":
+            np.fill_diagonal(weights, 0)
+        bias = self._bias
+        if bias is None and self.coding == "binary" and self.rule != "hebb":
+            bias = -weights.sum(axis=1) / 2
         return type(self).from_weights(
             weights,
-            self._bias if self._bias is not None or self.coding == "bipolar" else self.bias,
+            bias,
             scale=self.scale,
             diagonal=self.diagonal,
             coding=self.coding,
@@ -839,9 +844,10 @@ class HopfieldNetwork(Model):
             few = 8 * n_patterns < n or (4 * n_patterns < n and 8 * n_states < n)
             form = "patterns" if few else "matrix"
         form = form or "matrix"
-        if self._wired is None or self._wired[0] is not stored:
-            self._wired = stored, {}
-        known = self._wired[1]
+        wired = self._wired
+        if wired is None or wired[0] is not stored:
+            self._wired = wired = stored, {}
+        known = wired[1]
         wiring = known.get(form)
         if wiring is None:
             if form == "patterns":
