@@ -8,8 +8,8 @@
  *
  * and, where the machine has better than shifts and additions for it,
  *
- *     COUNTS(x)        counts of the bits of a vector that SUM_COUNTS can sum: those of each byte, in
- *                      that byte, unless the machine does better
+ *     COUNTS(x)        counts of the bits of a vector that SUM_COUNTS can sum: those of each
+ *                      byte, in that byte, unless the machine does better
  *     SUM_COUNTS(x)    the sum of at most 31 counts, for each 64-bit place
  *     SIGN_MASK(x)     the signs of the 64-bit places as bits, lowest place first
  *     SCALAR_POPCOUNT  defined if counting the bits of one word is one instruction
@@ -130,96 +130,121 @@ UHN_INLINE uint64_t sign_mask(bits_longs x) {
 #define FEW_QUERIES 1
 #endif
 
-/* A byte has room for this many counts of up to 8. Rows are called into cache PREFETCH bytes ahead,
- * as a reader with so little to do to each row is otherwise slower than the memory. */
-enum { BYTE_ROOM = 31, PREFETCH = 4096 };
+/* A byte has ROOM for so many counts of at most 8. Rows are called into cache PREFETCH bytes
+ * ahead: a reader with so little to do to each of them is otherwise slower than the memory. */
+enum { ROOM = 31, PREFETCH = 4096 };
 
 UHN_INLINE void fetch_ahead(const uint64_t *rows, size_t n_words) {
     for (size_t w = 0; w < n_words; w += 8)
         __builtin_prefetch((const char *)(rows + w) + PREFETCH, 0, 3);
 }
 
-static void distances(const uint64_t *rows, size_t n_rows, size_t n_words,
-                      const uint64_t *query, uint32_t *out) {
+UHN_INLINE uint64_t row_distance(const uint64_t *row, const uint64_t *query, size_t n_words) {
     enum { STEP = 8 };
-    for (size_t r = 0; r < n_rows; r++) {
-        const uint64_t *row = rows + r * n_words;
-        uint64_t differ = 0;
-        size_t w = 0;
+    uint64_t differ = 0;
+    size_t w = 0;
 #ifdef SCALAR_POPCOUNT
-        for (; w + STEP <= n_words; w += STEP) {
-            __builtin_prefetch((const char *)(row + w) + PREFETCH, 0, 3);
-            UHN_UNROLL
-            for (int i = 0; i < STEP; i++)
-                differ += (uint64_t)__builtin_popcountll(row[w + i] ^ query[w + i]);
-        }
-#else
-        bits_words total = {0};
-        while (w + LONGS <= n_words) {
-            bits_words bytes = {0};
-            for (int i = 0; i < BYTE_ROOM && w + LONGS <= n_words; i++, w += LONGS) {
-                bits_words a, b;
-                memcpy(&a, row + w, sizeof a);
-                memcpy(&b, query + w, sizeof b);
-                __builtin_prefetch((const char *)(row + w) + PREFETCH, 0, 3);
-                bytes += COUNTS(a ^ b);
-            }
-            total += SUM_COUNTS(bytes);
-        }
-        for (int i = 0; i < LONGS; i++) differ += total[i];
-#endif
-        for (; w < n_words; w++) differ += (uint64_t)__builtin_popcountll(row[w] ^ query[w]);
-        out[r] = (uint32_t)differ;
+    for (; w + STEP <= n_words; w += STEP) {
+        __builtin_prefetch((const char *)(row + w) + PREFETCH, 0, 3);
+        UHN_UNROLL
+        for (int i = 0; i < STEP; i++)
+            differ += (uint64_t)__builtin_popcountll(row[w + i] ^ query[w + i]);
     }
+#else
+    bits_words total = {0};
+    while (w + LONGS <= n_words) {
+        bits_words counts = {0};
+        for (int i = 0; i < ROOM && w + LONGS <= n_words; i++, w += LONGS) {
+            bits_words a, b;
+            memcpy(&a, row + w, sizeof a);
+            memcpy(&b, query + w, sizeof b);
+            if (w % STEP == 0) __builtin_prefetch((const char *)(row + w) + PREFETCH, 0, 3);
+            counts += COUNTS(a ^ b);
+        }
+        total += SUM_COUNTS(counts);
+    }
+    for (int i = 0; i < LONGS; i++) differ += total[i];
+#endif
+    for (; w < n_words; w++) differ += (uint64_t)__builtin_popcountll(row[w] ^ query[w]);
+    return differ;
 }
 
-/* n (known where it is called) rows against one panel: a word of a row meets the same word of as many
- * queries as a vector has places, so that counts need no sum across places. */
+static void distances(const uint64_t *rows, size_t n_rows, size_t n_words,
+                      const uint64_t *query, uint32_t *out) {
+    for (size_t r = 0; r < n_rows; r++)
+        out[r] = (uint32_t)row_distance(rows + r * n_words, query, n_words);
+}
+
+/* n (known where it is called) rows against one panel: a word of a row meets the same word
+ * of as many queries as a vector has places, so that counts need no sum across places. */
 UHN_INLINE void panel_hits(const uint64_t *rows, int n, size_t n_words, const bits_words *panel,
                            uint64_t radius, uint64_t *hits) {
     bits_words totals[4] = {{0}};
-    for (size_t first = 0; first < n_words; first += BYTE_ROOM) {
-        const size_t last = UHN_MIN(first + BYTE_ROOM, n_words);
-        bits_words bytes[4] = {{0}};
+    for (size_t first = 0; first < n_words; first += ROOM) {
+        const size_t last = UHN_MIN(first + ROOM, n_words);
+        bits_words counts[4] = {{0}};
         for (size_t w = first; w < last; w++) {
             const bits_words query = panel[w];
             UHN_UNROLL
             for (int r = 0; r < n; r++)
-                bytes[r] += COUNTS(query ^ rows[(size_t)r * n_words + w]);
+                counts[r] += COUNTS(query ^ rows[(size_t)r * n_words + w]);
         }
         UHN_UNROLL
-        for (int r = 0; r < n; r++) totals[r] += SUM_COUNTS(bytes[r]);
+        for (int r = 0; r < n; r++) totals[r] += SUM_COUNTS(counts[r]);
     }
     UHN_UNROLL
     for (int r = 0; r < n; r++) hits[r] = SIGN_MASK(totals[r] <= radius);
 }
 
-static void within(const uint64_t *rows, size_t n_rows, size_t n_words, const uint64_t *panels,
-                   size_t n_queries, uint32_t radius, uint64_t *masks) {
+static size_t within(const uint64_t *rows, size_t n_rows, size_t n_words,
+                     const uint64_t *queries, size_t n_queries, uint64_t radius,
+                     uint32_t *found, uint64_t *masks) {
+    size_t n_found = 0, r = 0;
+    /* A row is always noted, and the next one overwrites it if there was nothing in it: most
+     * are like that, and a branch on it would be guessed wrong at each of the others. */
+    if (n_queries <= FEW_QUERIES) {
+        for (; r < n_rows; r++) {
+            uint64_t mask = 0;
+            for (size_t q = 0; q < n_queries; q++) {
+                const uint64_t *query = queries + q * n_words;
+                mask |= (uint64_t)(row_distance(rows + r * n_words, query, n_words) <= radius)
+                        << q;
+            }
+            found[n_found] = (uint32_t)r;
+            masks[n_found] = mask;
+            n_found += mask != 0;
+        }
+        return n_found;
+    }
     const size_t n_panels = (n_queries + LONGS - 1) / LONGS;
     const uint64_t used = n_queries < 64 ? (UINT64_C(1) << n_queries) - 1 : ~UINT64_C(0);
-    size_t r = 0;
+    const bits_words *panels = (const bits_words *)queries;
     for (; r + 4 <= n_rows; r += 4) {
-        uint64_t found[4] = {0};
+        uint64_t four[4] = {0};
         fetch_ahead(rows + r * n_words, 4 * n_words);
         for (size_t p = 0; p < n_panels; p++) {
             uint64_t hits[4];
-            panel_hits(rows + r * n_words, 4, n_words, (const bits_words *)panels + p * n_words,
-                       radius, hits);
-            for (int i = 0; i < 4; i++) found[i] |= hits[i] << (p * LONGS);
+            panel_hits(rows + r * n_words, 4, n_words, panels + p * n_words, radius, hits);
+            for (int i = 0; i < 4; i++) four[i] |= hits[i] << (p * LONGS);
         }
-        for (int i = 0; i < 4; i++) masks[r + (size_t)i] = found[i] & used;
+        for (size_t i = 0; i < 4; i++) {
+            found[n_found] = (uint32_t)(r + i);
+            masks[n_found] = four[i] & used;
+            n_found += masks[n_found] != 0;
+        }
     }
     for (; r < n_rows; r++) {
-        uint64_t found = 0;
+        uint64_t mask = 0;
         for (size_t p = 0; p < n_panels; p++) {
             uint64_t hits;
-            panel_hits(rows + r * n_words, 1, n_words, (const bits_words *)panels + p * n_words,
-                       radius, &hits);
-            found |= hits << (p * LONGS);
+            panel_hits(rows + r * n_words, 1, n_words, panels + p * n_words, radius, &hits);
+            mask |= hits << (p * LONGS);
         }
-        masks[r] = found & used;
+        found[n_found] = (uint32_t)r;
+        masks[n_found] = mask & used;
+        n_found += masks[n_found] != 0;
     }
+    return n_found;
 }
 
 /* A counter at its bound stays there; `step` is +1 or -1. */

@@ -210,7 +210,8 @@ static uhn_status do_attention(bool *right) {
     return status;
 }
 
-/* Sparse distributed memory: a write that fails writes nothing, a read that fails changes nothing. */
+/* Sparse distributed memory: a write that fails writes nothing, a read that fails changes
+ * nothing. */
 static uhn_status do_sdm(bool *right) {
     enum { H = 17000, T = 64 };
     static uint64_t addresses[H];
