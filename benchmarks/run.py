@@ -25,6 +25,7 @@ try:
     import dense
     import distances
     import measure
+    import sdm
     import softmax
 
     import uhn
@@ -93,6 +94,12 @@ ROWS = {
         dense.exponential,
         "dense associative memory, exponential, 1000 x 784, 15 % noise to rest",
         threads=(1,),
+    ),
+    "sdm": Row(
+        sdm.one, "sparse distributed memory, 1 query, 1,000,000 x 1024 bits", threads=(1,)
+    ),
+    "sdm-batch": Row(
+        sdm.batch, "sparse distributed memory, 64 queries, 1,000,000 x 1024 bits", threads=(1,)
     ),
     "small": Row(
         softmax.small, "softmax, 1 query, 100 x 100: a call from Python", threads=(1,)

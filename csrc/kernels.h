@@ -177,12 +177,16 @@ typedef struct uhn_bit_kernels {
     void (*distances)(const uint64_t *rows, size_t n_rows, size_t n_words,
                       const uint64_t *query, uint32_t *out);
 
-    /* For sdm.c. Bit q of masks[row] = the row differs from query q (of at most 64) in at most `radius`
-     * bits. Queries come in panels of `lanes`, aligned to UHN_ALIGNMENT: word w of query q is number
-     * (q / lanes * n_words + w) * lanes + q % lanes. At most `few` queries are faster through `distances`. */
+    /* For sdm.c: the rows that differ from any of n_queries (1 to 64) in at most `radius`
+     * bits, in their order. found[i] is the number of the row, bit q of masks[i] says that
+     * it is query q; both have room for n_rows. Returns how many there are. Up to `few`
+     * queries lie as rows do; more come in panels of `lanes`, aligned to UHN_ALIGNMENT: word
+     * w of query q is number (q / lanes * n_words + w) * lanes + q % lanes, and 0 in the
+     * lanes without a query. */
     size_t lanes, few;
-    void (*within)(const uint64_t *rows, size_t n_rows, size_t n_words, const uint64_t *panels,
-                   size_t n_queries, uint32_t radius, uint64_t *masks);
+    size_t (*within)(const uint64_t *rows, size_t n_rows, size_t n_words,
+                     const uint64_t *queries, size_t n_queries, uint64_t radius,
+                     uint32_t *found, uint64_t *masks);
 
     /* counters += steps (+1 or -1), kept from -32767 to 32767. */
     void (*count_up)(const int16_t *steps, size_t n, int16_t *counters);

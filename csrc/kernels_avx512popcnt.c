@@ -1,5 +1,6 @@
 /*
- * kernels_avx512popcnt.c - the bit kernels for AVX-512 machines that count bits themselves (VPOPCNTDQ).
+ * kernels_avx512popcnt.c - the bit kernels for AVX-512 machines that count bits themselves
+ * (VPOPCNTDQ).
  *
  * The path is still avx512: cpu.c takes this table in place of the other where it can.
  */

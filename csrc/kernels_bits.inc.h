@@ -14,12 +14,6 @@
  *     BITS_KEEP(word, v, x)  x in the int32 lanes whose bit of `word` is set, 0 in the others; lane l of
  *                            vector v asks for bit v * INTS + l
  *     BITS_GATHER(table, i)  table[i] in every lane
- *     COUNTS(x)              counts of the bits of a vector that SUM_COUNTS can sum: those of each byte,
- *                            in that byte, unless the machine does better
- *     SUM_COUNTS(x)          the sum of at most 31 counts, for each 64-bit place
- *     SIGN_MASK(x)           the signs of the 64-bit places as bits, lowest place first
- *     SCALAR_POPCOUNT        defined if counting the bits of one word is one instruction
- *     FEW_QUERIES            one by one these are faster than in panels: 1 if not defined
  *
  * Whole numbers are exact, so that any order of additions gives the same result; sums of doubles keep
  * an order that does not depend on the width of a vector.
@@ -182,86 +176,6 @@ static void turn(const uint32_t *bits, size_t n_words, uint32_t last, int32_t st
     }
 }
 
-#ifndef COUNTS
-/* Neighbours are added in pairs, pairs in fours, fours in bytes. */
-UHN_INLINE bits_ulongs byte_counts(bits_ulongs x) {
-    const bits_ulongs m1 = (bits_ulongs){0} + UINT64_C(0x5555555555555555);
-    const bits_ulongs m2 = (bits_ulongs){0} + UINT64_C(0x3333333333333333);
-    const bits_ulongs m4 = (bits_ulongs){0} + UINT64_C(0x0f0f0f0f0f0f0f0f);
-    x -= (x >> 1) & m1;
-    x = (x & m2) + ((x >> 2) & m2);
-    return (x + ((x >> 4) & m4)) & m4;
-}
-#define COUNTS(x) byte_counts(x)
-#endif
-
-#ifndef SUM_COUNTS
-UHN_INLINE bits_ulongs sum_bytes(bits_ulongs x) {
-    const bits_ulongs m8 = (bits_ulongs){0} + UINT64_C(0x00ff00ff00ff00ff);
-    x = (x & m8) + ((x >> 8) & m8);
-    x += x >> 16;
-    x += x >> 32;
-    return x & 0xffff;
-}
-#define SUM_COUNTS(x) sum_bytes(x)
-#endif
-
-#ifndef SIGN_MASK
-UHN_INLINE uint64_t sign_mask(bits_longs x) {
-    uint64_t mask = 0;
-    for (int i = 0; i < LONGS; i++) mask |= (uint64_t)(x[i] < 0) << i;
-    return mask;
-}
-#define SIGN_MASK(x) sign_mask(x)
-#endif
-
-#ifndef FEW_QUERIES
-#define FEW_QUERIES 1
-#endif
-
-/* A byte has room for this many counts of up to 8. Rows are called into cache PREFETCH bytes ahead,
- * as a reader with so little to do to each row is otherwise slower than the memory. */
-enum { BYTE_ROOM = 31, PREFETCH = 4096 };
-
-UHN_INLINE void fetch_ahead(const uint64_t *rows, size_t n_words) {
-    for (size_t w = 0; w < n_words; w += 8)
-        __builtin_prefetch((const char *)(rows + w) + PREFETCH, 0, 3);
-}
-
-static void distances(const uint64_t *rows, size_t n_rows, size_t n_words,
-                      const uint64_t *query, uint32_t *out) {
-    enum { STEP = 8 };
-    for (size_t r = 0; r < n_rows; r++) {
-        const uint64_t *row = rows + r * n_words;
-        uint64_t differ = 0;
-        size_t w = 0;
-#ifdef SCALAR_POPCOUNT
-        for (; w + STEP <= n_words; w += STEP) {
-            __builtin_prefetch((const char *)(row + w) + PREFETCH, 0, 3);
-            UHN_UNROLL
-            for (int i = 0; i < STEP; i++)
-                differ += (uint64_t)__builtin_popcountll(row[w + i] ^ query[w + i]);
-        }
-#else
-        bits_ulongs total = {0};
-        while (w + LONGS <= n_words) {
-            bits_ulongs bytes = {0};
-            for (int i = 0; i < BYTE_ROOM && w + LONGS <= n_words; i++, w += LONGS) {
-                bits_ulongs a, b;
-                memcpy(&a, row + w, sizeof a);
-                memcpy(&b, query + w, sizeof b);
-                __builtin_prefetch((const char *)(row + w) + PREFETCH, 0, 3);
-                bytes += COUNTS(a ^ b);
-            }
-            total += SUM_COUNTS(bytes);
-        }
-        for (int i = 0; i < LONGS; i++) differ += total[i];
-#endif
-        for (; w < n_words; w++) differ += (uint64_t)__builtin_popcountll(row[w] ^ query[w]);
-        out[r] = (uint32_t)differ;
-    }
-}
-
 /* A flip's step is 2 or -2, for which a multiplication would take as long as all the rest; rows are read
  * by half vectors, as wide as they become. */
 #define ADD(NAME, ROW, SUM, VECTOR)                                                            \
@@ -289,69 +203,12 @@ ADD(add_i16, int16_t, int32_t, bits_ints)
 ADD(add_i32, int32_t, int64_t, bits_longs)
 #undef ADD
 
-/* n (known where it is called) rows against one panel: a word of a row meets the same word of as many
- * queries as a vector has places, so that counts need no sum across places. */
-UHN_INLINE void panel_hits(const uint64_t *rows, int n, size_t n_words,
-                           const bits_ulongs *panel, uint64_t radius, uint64_t *hits) {
-    bits_ulongs totals[4] = {{0}};
-    for (size_t first = 0; first < n_words; first += BYTE_ROOM) {
-        const size_t last = UHN_MIN(first + BYTE_ROOM, n_words);
-        bits_ulongs bytes[4] = {{0}};
-        for (size_t w = first; w < last; w++) {
-            const bits_ulongs query = panel[w];
-            UHN_UNROLL
-            for (int r = 0; r < n; r++)
-                bytes[r] += COUNTS(query ^ rows[(size_t)r * n_words + w]);
-        }
-        UHN_UNROLL
-        for (int r = 0; r < n; r++) totals[r] += SUM_COUNTS(bytes[r]);
-    }
-    UHN_UNROLL
-    for (int r = 0; r < n; r++) hits[r] = SIGN_MASK(totals[r] <= radius);
-}
-
-static void within(const uint64_t *rows, size_t n_rows, size_t n_words, const uint64_t *panels,
-                   size_t n_queries, uint32_t radius, uint64_t *masks) {
-    const size_t n_panels = (n_queries + LONGS - 1) / LONGS;
-    const uint64_t used = n_queries < 64 ? (UINT64_C(1) << n_queries) - 1 : ~UINT64_C(0);
-    size_t r = 0;
-    for (; r + 4 <= n_rows; r += 4) {
-        uint64_t found[4] = {0};
-        fetch_ahead(rows + r * n_words, 4 * n_words);
-        for (size_t p = 0; p < n_panels; p++) {
-            uint64_t hits[4];
-            panel_hits(rows + r * n_words, 4, n_words,
-                       (const bits_ulongs *)panels + p * n_words, radius, hits);
-            for (int i = 0; i < 4; i++) found[i] |= hits[i] << (p * LONGS);
-        }
-        for (int i = 0; i < 4; i++) masks[r + (size_t)i] = found[i] & used;
-    }
-    for (; r < n_rows; r++) {
-        uint64_t found = 0;
-        for (size_t p = 0; p < n_panels; p++) {
-            uint64_t hits;
-            panel_hits(rows + r * n_words, 1, n_words,
-                       (const bits_ulongs *)panels + p * n_words, radius, &hits);
-            found |= hits << (p * LONGS);
-        }
-        masks[r] = found & used;
-    }
-}
-
-/* A counter at its bound stays there; `step` is +1 or -1. */
-static void count_up(const int16_t *steps, size_t n, int16_t *counters) {
-    for (size_t i = 0; i < n; i++) {
-        const int16_t step = steps[i], now = counters[i];
-        const bool full = step > 0 ? now >= INT16_MAX : now <= -INT16_MAX;
-        counters[i] = (int16_t)(now + (full ? 0 : step));
-    }
-}
-
 static void add_f64(const double *row, double step, size_t n, double *h) {
     for (size_t i = 0; i < n; i++) h[i] += step * row[i];
 }
 
 #include "kernels_network.inc.h"
+#include "kernels_sdm.inc.h"
 
 const uhn_bit_kernels BITS = {
     .masked_sum = masked_sum,

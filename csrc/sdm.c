@@ -7,11 +7,11 @@
  *     write (x, y):  C_k += y            for k in active(x)
  *     read (q):      z = sign(sum of C_k over k in active(q))
  *
- * Comparing addresses is bound by the memory they are read from, so up to 64 queries share each look at
- * them: for every location there is a word whose bit q says that it is active for query q. Tasks of
- * the parallel loop own ranges of locations. Counts and sums are whole numbers, exact in any order;
- * writes to one counter happen in the order of the rows, whoever owns it. So neither threads nor
- * batches nor the CPU path can change a result.
+ * Comparing addresses is bound by the memory they are read from, so up to 64 queries share each
+ * look at them, and come out of it as a word for every location that is active, whose bit q
+ * stands for query q. Tasks of the parallel loop own ranges of locations. Counts and sums are
+ * whole numbers, exact in any order; writes to one counter happen in the order of the rows,
+ * whoever owns it. So neither threads nor batches nor the CPU path can change a result.
  */
 #include "cpu.h"
 #include "order.h"
@@ -19,7 +19,7 @@
 
 enum {
     BLOCK = 64,           /* queries that share a look at the addresses: bits of a mask */
-    CHUNK = 256,          /* locations between two polls, at most: their masks stay in L1 */
+    CHUNK = 256,          /* locations between two polls, at most: what is found stays in L1 */
     TASK = 4096,          /* locations of a task */
     FLUSH = 1 << 16,      /* rows of int16 counters whose sum fits int32 */
     CHUNK_WORK = 1 << 21, /* words compared between two polls, at most (a few ms everywhere) */
@@ -42,7 +42,7 @@ void uhn_sdm_addresses(uint64_t seed, size_t first, size_t n_locations, size_t n
     for (size_t k = 0; k < n_locations; k++) out[k * n_words + n_words - 1] &= last;
 }
 
-/* ---------------------------------------------------------------------------------- queries -- */
+/* ------------------------------------------------------------------------------- queries -- */
 
 /* Up to BLOCK queries, ready to be compared with addresses. */
 typedef struct block {
@@ -85,32 +85,31 @@ static void block_fill(block *b, const int8_t *queries, size_t n_queries) {
             b->panels[(q / lanes * n_words + w) * lanes + q % lanes] = b->rows[q * n_words + w];
 }
 
-/* Locations of a chunk. */
-static size_t block_chunk(const block *b) {
-    const size_t most = CHUNK_WORK / (b->n_queries * b->n_words);
+/* Locations of a chunk, if for each active one n_values counters are looked at. */
+static size_t block_chunk(const block *b, size_t n_values) {
+    const size_t most = CHUNK_WORK / (b->n_queries * (b->n_words + n_values / 16));
     return UHN_MIN(UHN_MAX(most, (size_t)1), (size_t)CHUNK);
 }
 
-/* masks[k] for the locations [first, first + n), n <= CHUNK. */
-static void block_compare(const block *b, size_t first, size_t n, uint64_t *masks) {
-    const uint64_t *addresses = b->sdm->addresses + first * b->n_words;
-    if (b->n_queries > b->kernels->few) {
-        b->kernels->within(addresses, n, b->n_words, b->panels, b->n_queries,
-                           (uint32_t)b->radius, masks);
-        return;
-    }
-    uint32_t distances[CHUNK];
-    memset(masks, 0, n * sizeof *masks);
-    for (size_t q = 0; q < b->n_queries; q++) {
-        b->kernels->distances(addresses, n, b->n_words, b->rows + q * b->n_words, distances);
-        for (size_t k = 0; k < n; k++) masks[k] |= (uint64_t)(distances[k] <= b->radius) << q;
-    }
+/* Active locations of a chunk, in their order. */
+typedef struct hit_list {
+    size_t n;
+    uint32_t found[CHUNK]; /* counted from the first of the chunk */
+    uint64_t masks[CHUNK]; /* for which queries */
+} hit_list;
+
+/* Compares the locations [first, first + n), n <= CHUNK, with the queries. */
+static void block_compare(const block *b, size_t first, size_t n, hit_list *out) {
+    const bool few = b->n_queries <= b->kernels->few;
+    out->n = b->kernels->within(b->sdm->addresses + first * b->n_words, n, b->n_words,
+                                few ? b->rows : b->panels, b->n_queries, b->radius, out->found,
+                                out->masks);
 }
 
 static size_t task_count(const uhn_sdm *sdm) { return (sdm->n_locations + TASK - 1) / TASK; }
 
-/* Of the workers there are, those for a block: few comparisons are done before a second thread has
- * started. */
+/* Of the workers there are, those for a block: few comparisons are done before a second
+ * thread has started. */
 static int block_threads(const block *b, int n_workers) {
     const size_t each = b->n_words * b->n_queries;
     return b->sdm->n_locations < SOLO_WORK / each ? 1 : n_workers;
@@ -146,9 +145,10 @@ static uhn_status check(const uhn_sdm *sdm, size_t radius, size_t n_rows, uhn_er
     return UHN_OK;
 }
 
-/* -------------------------------------------------------------------------------------- read -- */
+/* ---------------------------------------------------------------------------------- read -- */
 
-/* What one worker has added up. Rows of counters are added in int32 until they could overflow. */
+/* What one worker has added up. Rows of counters are added in int32 until they could
+ * overflow. */
 typedef struct tally {
     int32_t *narrow;         /* n_queries x n_values */
     int64_t *wide;           /* the same, once it has been flushed */
@@ -168,23 +168,32 @@ static void tally_flush(tally *t, size_t n) {
     t->n_pending = 0;
 }
 
+/* Rows of counters lie far apart: they are called into cache before their turn. */
+UHN_INLINE void fetch(const int16_t *counters, size_t n) {
+    for (size_t i = 0; i < n; i += UHN_ALIGNMENT / sizeof *counters)
+        __builtin_prefetch(counters + i, 0, 3);
+}
+
 static uhn_status read_task(void *context, size_t task, int worker, uhn_loop *loop) {
     const reading *r = context;
     const block *b = &r->queries;
     const uhn_sdm *sdm = b->sdm;
     tally *t = &r->tallies[worker];
-    const size_t n_values = sdm->n_values, step = block_chunk(b);
+    const size_t n_values = sdm->n_values, step = block_chunk(b, r->sums ? n_values : 0);
     const size_t stop = UHN_MIN((task + 1) * TASK, sdm->n_locations);
-    uint64_t masks[CHUNK];
+    hit_list hits;
     for (size_t first = task * TASK; first < stop; first += step) {
         const size_t n = UHN_MIN(step, stop - first);
         if (uhn_loop_poll(loop, worker) != UHN_OK) return UHN_STOPPED;
-        block_compare(b, first, n, masks);
-        if (r->sums && t->n_pending + n > FLUSH) tally_flush(t, b->n_queries * n_values);
-        t->n_pending += n;
-        for (size_t k = 0; k < n; k++) {
-            const int16_t *counters = r->sums ? sdm->counters + (first + k) * n_values : NULL;
-            for (uint64_t mask = masks[k]; mask; mask &= mask - 1) {
+        block_compare(b, first, n, &hits);
+        if (r->sums && t->n_pending + hits.n > FLUSH) tally_flush(t, b->n_queries * n_values);
+        t->n_pending += hits.n;
+        for (size_t i = 0; i < hits.n; i++) {
+            const int16_t *counters =
+                r->sums ? sdm->counters + (first + hits.found[i]) * n_values : NULL;
+            if (r->sums && i + 1 < hits.n)
+                fetch(sdm->counters + (first + hits.found[i + 1]) * n_values, n_values);
+            for (uint64_t mask = hits.masks[i]; mask; mask &= mask - 1) {
                 const int q = __builtin_ctzll(mask);
                 t->n_active[q]++;
                 if (r->sums)
@@ -288,7 +297,7 @@ uhn_status uhn_sdm_read(const uhn_sdm *sdm, size_t radius, const int8_t *queries
     return status;
 }
 
-/* ------------------------------------------------------------------------------------ active -- */
+/* -------------------------------------------------------------------------------- active -- */
 
 typedef struct listing {
     block queries;
@@ -298,16 +307,20 @@ typedef struct listing {
 static uhn_status list_task(void *context, size_t task, int worker, uhn_loop *loop) {
     const listing *l = context;
     const block *b = &l->queries;
-    const size_t n_locations = b->sdm->n_locations, step = block_chunk(b);
+    const size_t n_locations = b->sdm->n_locations, step = block_chunk(b, 0);
     const size_t stop = UHN_MIN((task + 1) * TASK, n_locations);
-    uint64_t masks[CHUNK];
+    hit_list hits;
     for (size_t first = task * TASK; first < stop; first += step) {
         const size_t n = UHN_MIN(step, stop - first);
         if (uhn_loop_poll(loop, worker) != UHN_OK) return UHN_STOPPED;
-        block_compare(b, first, n, masks);
+        block_compare(b, first, n, &hits);
         for (size_t q = 0; q < b->n_queries; q++)
-            for (size_t k = 0; k < n; k++)
-                l->active[q * n_locations + first + k] = (uint8_t)(masks[k] >> q & 1);
+            memset(l->active + q * n_locations + first, 0, n);
+        for (size_t i = 0; i < hits.n; i++)
+            for (uint64_t mask = hits.masks[i]; mask; mask &= mask - 1) {
+                const size_t q = (size_t)__builtin_ctzll(mask);
+                l->active[q * n_locations + first + hits.found[i]] = 1;
+            }
     }
     return UHN_OK;
 }
@@ -337,11 +350,11 @@ uhn_status uhn_sdm_active(const uhn_sdm *sdm, size_t radius, const int8_t *queri
     return status;
 }
 
-/* ------------------------------------------------------------------------------------- write -- */
+/* --------------------------------------------------------------------------------- write -- */
 
-/* A block is written in two steps, so that a call may be stopped between whole rows: the first finds
- * out who is active and may be given up at any time, the second, which is not interrupted, changes
- * counters for as many rows as keep it short. */
+/* A block is written in two steps, so that a call may be stopped between whole rows: the
+ * first finds out who is active and may be given up at any time, the second, which is not
+ * interrupted, changes counters for as many rows as keep it short. */
 typedef struct writing {
     block rows;
     uint64_t *masks;            /* n_locations */
@@ -354,14 +367,18 @@ static uhn_status find_task(void *context, size_t task, int worker, uhn_loop *lo
     const writing *w = context;
     const block *b = &w->rows;
     const size_t stop = UHN_MIN((task + 1) * TASK, b->sdm->n_locations);
-    const size_t step = block_chunk(b);
+    const size_t step = block_chunk(b, 0);
+    hit_list hits;
     for (size_t first = task * TASK; first < stop; first += step) {
         const size_t n = UHN_MIN(step, stop - first);
         if (uhn_loop_poll(loop, worker) != UHN_OK) return UHN_STOPPED;
-        block_compare(b, first, n, w->masks + first);
-        for (size_t k = first; k < first + n; k++)
-            for (uint64_t mask = w->masks[k]; mask; mask &= mask - 1)
+        block_compare(b, first, n, &hits);
+        memset(w->masks + first, 0, n * sizeof *w->masks);
+        for (size_t i = 0; i < hits.n; i++) {
+            w->masks[first + hits.found[i]] = hits.masks[i];
+            for (uint64_t mask = hits.masks[i]; mask; mask &= mask - 1)
                 w->n_active[worker][__builtin_ctzll(mask)]++;
+        }
     }
     return UHN_OK;
 }

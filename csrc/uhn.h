@@ -527,37 +527,39 @@ uhn_status uhn_dense_differences(const uhn_dense *dense, const int8_t *states, s
                                  const uhn_run *run, double *out, uhn_error *error);
 /* -------------------------------------------------------------- sparse distributed memory -- */
 
-/* Kanerva's memory: hard locations, each with a fixed address and a row of counters (sdm.c). A location
- * is active for a query whose address differs from its own in at most `radius` bits (0 to
- * n_features). Writing adds a word (+1 and -1) to the counters of every active location; reading adds up
- * the counters of the active ones, exactly, and takes the signs:
+/* Kanerva's memory: hard locations, each with a fixed address and a row of counters (sdm.c).
+ * A location is active for a query whose address differs from its own in at most `radius`
+ * bits (0 to n_features). Writing adds a word (+1 and -1) to the counters of every active
+ * location; reading adds up the counters of the active ones, exactly, and takes the signs:
  *
  *     word = sign(P thresh(hamming(A, q) <= radius)),   P = sum over writes of word thresh(...)^T
  *
- * Addresses, words and queries are two-state rows as above. Both arrays are the caller's; nobody may
- * write to a memory while another call uses it. */
+ * Addresses, words and queries are two-state rows as above. Both arrays are the caller's;
+ * nobody may write to a memory while another call uses it. */
 typedef struct uhn_sdm {
     size_t n_locations, n_features, n_values;
     const uint64_t *addresses; /* as uhn_pack_rows makes them of n_locations x n_features */
     int16_t *counters; /* n_locations x n_values, each from -32767 to 32767, where it stays */
 } uhn_sdm;
 
-/* Random addresses of the locations from `first` on: each depends on its own number and the seed alone. */
+/* Random addresses of the locations from `first` on: each depends on its own number and the
+ * seed alone. */
 void uhn_sdm_addresses(uint64_t seed, size_t first, size_t n_locations, size_t n_features,
                        uint64_t *out);
 
-/* Writes words (n_rows x n_values) at addresses (n_rows x n_features), one after the other in their order,
- * which matters only to counters at their bound. A call that is stopped has written the first
- * *n_written rows and nothing of the others; any other failure has written none. `n_active` (n_rows, may
- * be NULL) receives how many locations took each row. */
+/* Writes words (n_rows x n_values) at addresses (n_rows x n_features), one after the other
+ * in their order, which matters only to counters at their bound. A call that is stopped has
+ * written the first *n_written rows and nothing of the others; any other failure has written
+ * none. `n_active` (n_rows, may be NULL) receives how many locations took each row. */
 uhn_status uhn_sdm_write(const uhn_sdm *sdm, size_t radius, const int8_t *addresses,
                          const int8_t *words, size_t n_rows, const uhn_run *run,
                          size_t *n_written, int64_t *n_active, uhn_error *error);
 
-/* Reads at queries (n_queries x n_features). Where not NULL: `words` and `sums` (n_queries x n_values) are
- * the signs and the sums of counters, `n_active` (n_queries) the number of active locations; without
- * `words` and `sums` the counters are not looked at. A sum of 0, and so all of a query without an active
- * location, goes by `tie`; UHN_TIE_KEEP is the query's own bit and needs n_values = n_features. */
+/* Reads at queries (n_queries x n_features). Where not NULL: `words` and `sums` (n_queries x
+ * n_values) are the signs and the sums of counters, `n_active` (n_queries) the number of
+ * active locations; without `words` and `sums` the counters are not looked at. A sum of 0,
+ * and so all of a query without an active location, goes by `tie`; UHN_TIE_KEEP is the
+ * query's own bit and needs n_values = n_features. */
 uhn_status uhn_sdm_read(const uhn_sdm *sdm, size_t radius, const int8_t *queries,
                         size_t n_queries, uhn_tie tie, const uhn_run *run, int8_t *words,
                         int64_t *sums, int64_t *n_active, uhn_error *error);

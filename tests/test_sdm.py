@@ -519,6 +519,14 @@ def test_counters_stop_at_their_bounds() -> None:
     assert len(memory) == 32_766 + 1 + 40_000 + 1
 
 
+def test_rows_that_change_many_counters(rng) -> None:
+    """All locations active: 64 rows of 1.2 million counters are not written in one go."""
+    words = signs(rng, 66, 400)
+    memory = Sdm(10, 3000, radius=10, word_length=400)
+    memory.store(signs(rng, 66, 10), words)
+    assert np.array_equal(memory.counters, np.tile(words.sum(axis=0), (3000, 1)))
+
+
 def test_order_matters_to_a_full_counter() -> None:
     """+1 then -1 is one less than -1 then +1, in one call as in two."""
     up, down = [1, 1], [-1, -1]

@@ -1,8 +1,9 @@
 /*
  * sdm_functions.c - what uhn.models calls for its sparse distributed memory.
  *
- * Addresses are packed (uint64), counters int16, rows of +1 and -1 int8. That they are so is the caller's
- * business; that they fit one another is looked at here, as the core would not know.
+ * Addresses are packed (uint64), counters int16, rows of +1 and -1 int8. That they are so is
+ * the caller's business; that they fit one another is looked at here, as the core would not
+ * know.
  */
 #include "schedule.h"
 
