@@ -225,6 +225,10 @@ typedef struct uhn_bit_kernels {
     void (*masked_sums32)(const uint32_t *columns, size_t n_words, const int32_t *m, size_t n,
                           int64_t *out);
 
+    /* sums += 2 row, or sums -= 2 row if `down`. */
+    void (*flip_i16)(const int16_t *row, bool down, size_t n, int32_t *sums);
+    void (*flip_i32)(const int32_t *row, bool down, size_t n, int64_t *sums);
+
     /* sums += sum of n_rows <= UHN_FEW_ROWS rows under signs of +1 and -1. Doubles are added four
      * rows at a time, ((r0 + r1) + (r2 + r3)), missing rows counting 0. */
     void (*few_i16)(const int16_t *rows, size_t stride, const int8_t *signs, size_t n_rows,
@@ -236,17 +240,17 @@ typedef struct uhn_bit_kernels {
 
     /* The same for n_states states and n_rows <= UHN_MANY_ROWS, in UHN_PANEL bytes of sums: n columns
      * of them, those beyond counting 0, are added at sums[k] + column. The signs of rows 4 g to 4 g + 3
-     * are the four bits of offsets[k][first + g] / UHN_PANEL, + where one is set. `table` has UHN_TABLE
-     * bytes. */
-    void (*many_i16)(const int16_t *rows, size_t stride, size_t n_rows, size_t n, void *table,
-                     const uint16_t *const *offsets, size_t first, size_t n_states,
-                     int32_t *const *sums, size_t column);
-    void (*many_i32)(const int32_t *rows, size_t stride, size_t n_rows, size_t n, void *table,
-                     const uint16_t *const *offsets, size_t first, size_t n_states,
-                     int64_t *const *sums, size_t column);
-    void (*many_f64)(const double *rows, size_t stride, size_t n_rows, size_t n, void *table,
-                     const uint16_t *const *offsets, size_t first, size_t n_states,
-                     double *const *sums, size_t column);
+     * are the four bits of offsets[k][first + g] / UHN_PANEL, + where one is set. `next` (may
+     * be NULL) is where the next call's rows begin; `table` has UHN_TABLE bytes. */
+    void (*many_i16)(const int16_t *rows, size_t stride, size_t n_rows, size_t n,
+                     const int16_t *next, void *table, const uint16_t *const *offsets,
+                     size_t first, size_t n_states, int32_t *const *sums, size_t column);
+    void (*many_i32)(const int32_t *rows, size_t stride, size_t n_rows, size_t n,
+                     const int32_t *next, void *table, const uint16_t *const *offsets,
+                     size_t first, size_t n_states, int64_t *const *sums, size_t column);
+    void (*many_f64)(const double *rows, size_t stride, size_t n_rows, size_t n,
+                     const double *next, void *table, const uint16_t *const *offsets,
+                     size_t first, size_t n_states, double *const *sums, size_t column);
 
     /* The same for n_rows <= UHN_BYTE_ROWS rows of +1 and -1, n <= UHN_BYTES columns of them; the bits
      * themselves (n_states x n_nibbles) and sums (n_states x UHN_BYTES) lie together. */

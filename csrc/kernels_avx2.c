@@ -54,4 +54,8 @@ UHN_INLINE __m256i counts_of_bytes(__m256i x) {
 #define PAIRS(x) ((bits_ints)_mm256_madd_epi16((__m256i)(x), _mm256_set1_epi16(1)))
 #define PRODUCTS(x, y) ((bits_ints)_mm256_madd_epi16((__m256i)(x), (__m256i)(y)))
 #define BITS_GATHER(table, i) ((bits_ints)_mm256_i32gather_epi32(table, (__m256i)(i), 4))
+#define WIDEN_I16(p)                                                                           \
+    ((bits_ints)_mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p))))
+#define WIDEN_I32(p)                                                                           \
+    ((bits_longs)_mm256_cvtepi32_epi64(_mm_loadu_si128((const __m128i *)(const void *)(p))))
 #include "kernels_bits.inc.h"

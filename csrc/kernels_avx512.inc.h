@@ -13,3 +13,7 @@
                                                               (__m512i)one_bit[v]),            \
                                        (__m512i)(x)))
 #define BITS_GATHER(table, i) ((bits_ints)_mm512_i32gather_epi32((__m512i)(i), table, 4))
+#define WIDEN_I16(p)                                                                           \
+    ((bits_ints)_mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(p))))
+#define WIDEN_I32(p)                                                                           \
+    ((bits_longs)_mm512_cvtepi32_epi64(_mm256_loadu_si256((const __m256i *)(const void *)(p))))

@@ -14,6 +14,7 @@
  *     BITS_KEEP(word, v, x)  x in the int32 lanes whose bit of `word` is set, 0 in the others; lane l of
  *                            vector v asks for bit v * INTS + l
  *     BITS_GATHER(table, i)  table[i] in every lane
+ *     WIDEN_I16(p), WIDEN_I32(p)  a vector of int32 (int64) from int16 (int32) that lie anywhere
  *
  * Whole numbers are exact, so that any order of additions gives the same result; sums of doubles keep
  * an order that does not depend on the width of a vector.
@@ -176,32 +177,13 @@ static void turn(const uint32_t *bits, size_t n_words, uint32_t last, int32_t st
     }
 }
 
-/* A flip's step is 2 or -2, for which a multiplication would take as long as all the rest; rows are read
- * by half vectors, as wide as they become. */
-#define ADD(NAME, ROW, SUM, VECTOR)                                                            \
-    static void NAME(const ROW *row, int32_t step, size_t n, SUM *h) {                         \
-        typedef ROW half __attribute__((vector_size(BITS_VECTOR / 2)));                        \
-        typedef struct {                                                                       \
-            half v;                                                                            \
-        } __attribute__((packed, may_alias)) loose_row;                                        \
-        typedef struct {                                                                       \
-            VECTOR v;                                                                          \
-        } __attribute__((packed, may_alias)) loose_sum;                                        \
-        enum { LANES = BITS_VECTOR / sizeof(SUM) };                                            \
-        size_t i = 0;                                                                          \
-        if (step == 2)                                                                         \
-            for (; i + LANES <= n; i += LANES)                                                 \
-                ((loose_sum *)(h + i))->v +=                                                   \
-                    __builtin_convertvector(((const loose_row *)(row + i))->v, VECTOR) << 1;   \
-        if (step == -2)                                                                        \
-            for (; i + LANES <= n; i += LANES)                                                 \
-                ((loose_sum *)(h + i))->v -=                                                   \
-                    __builtin_convertvector(((const loose_row *)(row + i))->v, VECTOR) << 1;   \
-        for (; i < n; i++) h[i] += (SUM)step * row[i];                                         \
-    }
-ADD(add_i16, int16_t, int32_t, bits_ints)
-ADD(add_i32, int32_t, int64_t, bits_longs)
-#undef ADD
+static void add_i16(const int16_t *row, int32_t step, size_t n, int32_t *h) {
+    for (size_t i = 0; i < n; i++) h[i] += step * row[i];
+}
+
+static void add_i32(const int32_t *row, int32_t step, size_t n, int64_t *h) {
+    for (size_t i = 0; i < n; i++) h[i] += (int64_t)step * row[i];
+}
 
 static void add_f64(const double *row, double step, size_t n, double *h) {
     for (size_t i = 0; i < n; i++) h[i] += step * row[i];
@@ -223,6 +205,8 @@ const uhn_bit_kernels BITS = {
     .add_i16 = add_i16,
     .add_i32 = add_i32,
     .add_f64 = add_f64,
+    .flip_i16 = flip_i16,
+    .flip_i32 = flip_i32,
     .masked_sum16 = masked_sum16,
     .masked_step16 = masked_step16,
     .count_bits = count_bits,

@@ -79,6 +79,19 @@ typedef struct {
 #define INTERLEAVE_HIGH(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
 #endif
 
+/* Lanes that become a vector of twice their width. */
+#ifndef WIDEN_I16
+typedef struct {
+    int16_t v __attribute__((vector_size(BITS_VECTOR / 2)));
+} __attribute__((packed, may_alias)) loose_half_shorts;
+typedef struct {
+    int32_t v __attribute__((vector_size(BITS_VECTOR / 2)));
+} __attribute__((packed, may_alias)) loose_half_ints;
+#define WIDEN_I16(p) __builtin_convertvector(((const loose_half_shorts *)(p))->v, bits_ints)
+#define WIDEN_I32(p) __builtin_convertvector(((const loose_half_ints *)(p))->v, bits_longs)
+#endif
+#define WIDEN_F64(p) (((const loose_doubles *)(p))->v)
+
 /* -------------------------------------------------------------------------------- overlaps -- */
 
 enum { PLANES = 32, WORDS = BITS_VECTOR / 4 };
@@ -275,29 +288,40 @@ static void masked_sums32(const uint32_t *columns, size_t n_words, const int32_t
 
 /* ---------------------------------------------------------------------------- sums of rows -- */
 
-/* Lanes of ROW that become a vector of ACC. */
-#define NARROW(ROW, ACC)                                                                       \
-    typedef ACC vec __attribute__((vector_size(BITS_VECTOR)));                                 \
-    typedef ROW row_lanes                                                                      \
-        __attribute__((vector_size(BITS_VECTOR / sizeof(ACC) * sizeof(ROW))));                 \
-    typedef struct {                                                                           \
-        row_lanes v;                                                                           \
-    } __attribute__((packed, may_alias)) loose_row;                                            \
-    enum { LANES = BITS_VECTOR / sizeof(ACC) }
-#define WIDE(p) __builtin_convertvector(((const loose_row *)(p))->v, vec)
+/* A flip: sums += 2 row, or -= with `down`. */
+static void flip_i16(const int16_t *row, bool down, size_t n, int32_t *sums) {
+    size_t i = 0;
+    if (down)
+        for (; i + INTS <= n; i += INTS)
+            ((loose_ints *)(sums + i))->v -= WIDEN_I16(row + i) << 1;
+    else
+        for (; i + INTS <= n; i += INTS)
+            ((loose_ints *)(sums + i))->v += WIDEN_I16(row + i) << 1;
+    for (; i < n; i++) sums[i] += (down ? -2 : 2) * row[i];
+}
+
+static void flip_i32(const int32_t *row, bool down, size_t n, int64_t *sums) {
+    size_t i = 0;
+    if (down)
+        for (; i + LONGS <= n; i += LONGS)
+            ((loose_longs *)(sums + i))->v -= WIDEN_I32(row + i) << 1;
+    else
+        for (; i + LONGS <= n; i += LONGS)
+            ((loose_longs *)(sums + i))->v += WIDEN_I32(row + i) << 1;
+    for (; i < n; i++) sums[i] += (down ? -2 : 2) * (int64_t)row[i];
+}
 
 /* Eight rows, or what is left of them. */
 static void few_i32(const int32_t *rows, size_t stride, const int8_t *signs, size_t n_rows,
                     size_t n, int64_t *sums) {
-    NARROW(int32_t, int64_t);
     size_t i = 0;
-    for (; n_rows == UHN_FEW_ROWS && i + LANES <= n; i += LANES) {
+    for (; n_rows == UHN_FEW_ROWS && i + LONGS <= n; i += LONGS) {
         loose_longs *at = (loose_longs *)(sums + i);
-        vec sum = at->v;
+        bits_longs sum = at->v;
         UHN_UNROLL
         for (size_t k = 0; k < UHN_FEW_ROWS; k++) {
             const int64_t negative = signs[k] >> 1;
-            sum += (WIDE(rows + k * stride + i) ^ negative) - negative;
+            sum += (WIDEN_I32(rows + k * stride + i) ^ negative) - negative;
         }
         at->v = sum;
     }
@@ -308,7 +332,6 @@ static void few_i32(const int32_t *rows, size_t stride, const int8_t *signs, siz
 /* Four at a time in this order: ((r0 + r1) + (r2 + r3)). */
 static void few_f64(const double *rows, size_t stride, const int8_t *signs, size_t n_rows,
                     size_t n, double *sums) {
-    NARROW(double, double);
     const double *r[UHN_FEW_ROWS];
     double g[UHN_FEW_ROWS];
     for (size_t k = 0; k < UHN_FEW_ROWS; k++) {
@@ -316,11 +339,11 @@ static void few_f64(const double *rows, size_t stride, const int8_t *signs, size
         g[k] = k < n_rows ? signs[k] : 0;
     }
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
+    for (; i + LONGS <= n; i += LONGS) {
         loose_doubles *at = (loose_doubles *)(sums + i);
-        vec x[UHN_FEW_ROWS];
+        bits_doubles x[UHN_FEW_ROWS];
         UHN_UNROLL
-        for (size_t k = 0; k < UHN_FEW_ROWS; k++) x[k] = WIDE(r[k] + i) * g[k];
+        for (size_t k = 0; k < UHN_FEW_ROWS; k++) x[k] = WIDEN_F64(r[k] + i) * g[k];
         at->v = (at->v + ((x[0] + x[1]) + (x[2] + x[3]))) + ((x[4] + x[5]) + (x[6] + x[7]));
     }
     for (; i < n; i++) {
@@ -353,14 +376,13 @@ static void few_i16(const int16_t *rows, size_t stride, const int8_t *signs, siz
         at[1].v += INTERLEAVE_HIGH(even, odd);
     }
 #else
-    NARROW(int16_t, int32_t);
-    for (; n_rows == UHN_FEW_ROWS && i + LANES <= n; i += LANES) {
+    for (; n_rows == UHN_FEW_ROWS && i + INTS <= n; i += INTS) {
         loose_ints *at = (loose_ints *)(sums + i);
-        vec sum = at->v;
+        bits_ints sum = at->v;
         UHN_UNROLL
         for (size_t k = 0; k < UHN_FEW_ROWS; k++) {
             const int32_t negative = signs[k] >> 1;
-            sum += (WIDE(rows + k * stride + i) ^ negative) - negative;
+            sum += (WIDEN_I16(rows + k * stride + i) ^ negative) - negative;
         }
         at->v = sum;
     }
@@ -371,11 +393,12 @@ static void few_i16(const int16_t *rows, size_t stride, const int8_t *signs, siz
 
 /* Rows in groups of four: entry b of a group's table is ((+-r0 +- r1) + (+-r2 +- r3)) with + where
  * bit k of b is set; a row that is not there is 0. */
-#define MANY(NAME, ROW, ACC)                                                                   \
-    static void NAME(const ROW *rows, size_t stride, size_t n_rows, size_t n, void *table,     \
-                     const uint16_t *const *offsets, size_t first, size_t n_states,            \
-                     ACC *const *sums, size_t column) {                                        \
-        NARROW(ROW, ACC);                                                                      \
+#define MANY(NAME, ROW, ACC, VEC, WIDEN)                                                       \
+    static void NAME(const ROW *rows, size_t stride, size_t n_rows, size_t n, const ROW *next, \
+                     void *table, const uint16_t *const *offsets, size_t first,                \
+                     size_t n_states, ACC *const *sums, size_t column) {                       \
+        typedef VEC vec;                                                                       \
+        enum { LANES = sizeof(VEC) / sizeof(ACC) };                                            \
         enum { VECTORS = UHN_PANEL / BITS_VECTOR, WIDTH = UHN_PANEL / sizeof(ACC) };           \
         enum { AT_ONCE = VECTORS < 4 ? VECTORS : 4 };                                          \
         const size_t n_groups = (n_rows + 3) / 4;                                              \
@@ -391,8 +414,8 @@ static void few_i16(const int16_t *rows, size_t stride, const int8_t *signs, siz
             }                                                                                  \
             vec *entry = (vec *)table + 16 * VECTORS * g;                                      \
             for (size_t v = 0; v < VECTORS; v++) {                                             \
-                const vec a = WIDE(r[0] + LANES * v), b = WIDE(r[1] + LANES * v);              \
-                const vec c = WIDE(r[2] + LANES * v), d = WIDE(r[3] + LANES * v);              \
+                const vec a = WIDEN(r[0] + LANES * v), b = WIDEN(r[1] + LANES * v);            \
+                const vec c = WIDEN(r[2] + LANES * v), d = WIDEN(r[3] + LANES * v);            \
                 const vec low[4] = {-a - b, a - b, b - a, a + b};                              \
                 const vec high[4] = {-c - d, c - d, d - c, c + d};                             \
                 UHN_UNROLL                                                                     \
@@ -401,6 +424,8 @@ static void few_i16(const int16_t *rows, size_t stride, const int8_t *signs, siz
             }                                                                                  \
         }                                                                                      \
         for (size_t k = 0; k < n_states; k++) {                                                \
+            for (size_t i = 0; next && k < UHN_MANY_ROWS && i < WIDTH; i += 64 / sizeof(ROW))  \
+                __builtin_prefetch(next + k * stride + i);                                     \
             const uint16_t *offset = offsets[k] + first;                                       \
             vec *at = (vec *)(sums[k] + column);                                               \
             for (size_t v = 0; v < VECTORS; v += AT_ONCE) {                                    \
@@ -423,9 +448,9 @@ static void few_i16(const int16_t *rows, size_t stride, const int8_t *signs, siz
             }                                                                                  \
         }                                                                                      \
     }
-MANY(many_i16, int16_t, int32_t)
-MANY(many_i32, int32_t, int64_t)
-MANY(many_f64, double, double)
+MANY(many_i16, int16_t, int32_t, bits_ints, WIDEN_I16)
+MANY(many_i32, int32_t, int64_t, bits_longs, WIDEN_I32)
+MANY(many_f64, double, double, bits_doubles, WIDEN_F64)
 #undef MANY
 
 /* The same with bytes: sums of UHN_BYTE_ROWS times +1 or -1 fit int8. */
@@ -466,5 +491,3 @@ static void many_i8(const int8_t *rows, size_t stride, size_t n_rows, size_t n, 
         for (size_t i = 0; i < UHN_BYTES; i++) at[i] = (int16_t)(at[i] + flat[i]);
     }
 }
-#undef NARROW
-#undef WIDE

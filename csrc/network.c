@@ -26,8 +26,8 @@ typedef enum network_form { COUNTS16, COUNTS32, WEIGHTS, COLUMNS } network_form;
 #define TWICE_LOG2E 0x1.71547652b82fep+1
 
 enum {
-    MOST_STATES = 128,        /* of a group, */
-    GROUP_BYTES = 1 << 24,    /* and bytes of their sums */
+    MOST_STATES = 256,        /* of a group, */
+    GROUP_BYTES = 1 << 25,    /* and bytes of their sums */
     MANY_STATES = 8,          /* for which tables of sums are worth making */
     WORK_OF_THREAD = 1 << 18, /* operations that are worth a thread */
     WORK_OF_POLL = 1 << 19,   /* operations between two polls */
@@ -122,7 +122,9 @@ static uhn_status engine_begin(engine *e, const uhn_network *network, uhn_error 
     const bool columns = e->form == COLUMNS;
     const size_t n = columns ? 32 * e->n_words : e->n_units;
     const size_t size = columns ? (e->wide ? 4 : 2) : e->form == COUNTS16 ? 4 : 8;
-    e->stride = uhn_round_up(UHN_MAX(n, (size_t)1) * size, UHN_PANEL);
+    /* An odd number of panels, so that the same panel of many states does not fall into one cache set. */
+    e->stride =
+        (uhn_round_up(UHN_MAX(n, (size_t)1) * size, UHN_PANEL) / UHN_PANEL | 1) * UHN_PANEL;
     e->look = columns ? e->n_words + 4 : 1;
     e->step = columns ? e->n_words + 4 : e->n_units / 8 + 4;
     e->work = e->n_units * (columns ? e->n_words + 4 : e->n_units / 16 + 1);
@@ -213,17 +215,23 @@ static uhn_status many_sums(const engine *e, bench *b, const int8_t *const *stat
             if (uhn_loop_poll(loop, worker) != UHN_OK) return UHN_STOPPED;
             for (size_t i = from; i < to; i += panel) {
                 const size_t n_columns = UHN_MIN(panel, to - i), at = j * n + i;
+                const bool right = i + panel < to, down = j + 2 * UHN_MANY_ROWS <= n;
+                const size_t next = right ? at + panel : (j + UHN_MANY_ROWS) * n + from;
+                const bool more = (right || down) && n_columns == panel;
                 if (e->form == COUNTS16)
                     e->kernels->many_i16(e->network->counts16 + at, n, n_rows, n_columns,
-                                         b->table, b->offsets_of, j / 4, n_states,
+                                         more ? e->network->counts16 + next : NULL, b->table,
+                                         b->offsets_of, j / 4, n_states,
                                          (int32_t *const *)b->sums_of, i);
                 else if (e->form == COUNTS32)
                     e->kernels->many_i32(e->network->counts32 + at, n, n_rows, n_columns,
-                                         b->table, b->offsets_of, j / 4, n_states,
+                                         more ? e->network->counts32 + next : NULL, b->table,
+                                         b->offsets_of, j / 4, n_states,
                                          (int64_t *const *)b->sums_of, i);
                 else
                     e->kernels->many_f64(e->network->weights + at, n, n_rows, n_columns,
-                                         b->table, b->offsets_of, j / 4, n_states,
+                                         more ? e->network->weights + next : NULL, b->table,
+                                         b->offsets_of, j / 4, n_states,
                                          (double *const *)b->sums_of, i);
             }
         }
@@ -292,11 +300,11 @@ static void flip(const engine *e, int8_t *s, sums *sums, size_t i) {
     s[i] = (int8_t)-s[i];
     switch (e->form) {
     case COUNTS16:
-        e->kernels->add_i16(network->counts16 + i * n, step, n, sums->i32);
+        e->kernels->flip_i16(network->counts16 + i * n, step < 0, n, sums->i32);
         sums->i32[i] -= step * own;
         return;
     case COUNTS32:
-        e->kernels->add_i32(network->counts32 + i * n, step, n, sums->i64);
+        e->kernels->flip_i32(network->counts32 + i * n, step < 0, n, sums->i64);
         sums->i64[i] -= step * (int64_t)own;
         return;
     case WEIGHTS: e->kernels->add_f64(network->weights + i * n, step, n, sums->f64); return;
@@ -338,6 +346,15 @@ UHN_INLINE double field(const engine *e, network_form form, const int8_t *s, con
     const double a = form == WEIGHTS ? sums->f64[i] : (double)whole_sum(e, form, s, sums, i);
     const double h = e->network->scale * a;
     return e->network->bias ? h + e->network->bias[i] : h;
+}
+
+static double field_of_unit(const engine *e, const int8_t *s, const sums *sums, size_t i) {
+    switch (e->form) {
+    case COUNTS16: return field(e, COUNTS16, s, sums, i);
+    case COUNTS32: return field(e, COUNTS32, s, sums, i);
+    case WEIGHTS: return field(e, WEIGHTS, s, sums, i);
+    default: return field(e, COLUMNS, s, sums, i);
+    }
 }
 
 /* Glauber: +1 with probability 1 / (1 + e^(-2 h / T)). */
@@ -413,6 +430,7 @@ typedef struct party {
     uint32_t *units; /* those of `order` that are not clamped, */
     double *luck;    /* and theirs */
     int8_t *before;  /* synchronous: group x 2 x n_units, one and two steps ago */
+    int8_t *next;    /* synchronous: n_units */
     size_t n_looks;
 } party;
 
@@ -478,16 +496,42 @@ static uhn_status sweep(const engine *e, const looks *l, size_t n_looks, int8_t 
     return UHN_OK;
 }
 
-/* All units at once, from sums of all units. */
-static void step(const engine *e, const looks *l, size_t n_looks, const int8_t *old, int8_t *s,
-                 const sums *sums, size_t *after) {
-    *after = 0;
-    /* A unit's sum does not depend on s where all sums are made, so that s may change on the way. */
-    for (size_t c = walk(e, l, 0, n_looks, old, sums); c < n_looks;
-         c = walk(e, l, c + 1, n_looks, old, sums)) {
-        s[l->units[c]] = (int8_t)-s[l->units[c]];
-        *after = c + 1;
+/* All units at once: `next` from `s` and the sums of all units. */
+UHN_INLINE void step_of(const engine *e, network_form form, const looks *l, const int8_t *s,
+                        const sums *sums, int8_t *next) {
+    const int tie = l->tie;
+    if (form != WEIGHTS && !e->network->bias) {
+        for (size_t i = 0; i < e->n_units; i++) {
+            const int64_t a = form == COUNTS16   ? sums->i32[i]
+                              : form == COUNTS32 ? sums->i64[i]
+                                                 : sums->whole[i];
+            next[i] = (int8_t)(a > 0 ? 1 : a < 0 ? -1 : tie ? tie : s[i]);
+        }
+    } else {
+        for (size_t i = 0; i < e->n_units; i++) {
+            const double h = field(e, form, s, sums, i);
+            next[i] = (int8_t)(h > 0 ? 1 : h < 0 ? -1 : tie ? tie : s[i]);
+        }
     }
+}
+
+static void step(const engine *e, const uint8_t *clamped, const looks *l, size_t n_looks,
+                 const int8_t *s, const sums *sums, int8_t *next) {
+    if (l->temperature > 0) {
+        memcpy(next, s, e->n_units);
+        for (size_t c = 0; c < n_looks; c++) {
+            const size_t i = l->units[c];
+            next[i] = (int8_t)glauber(field_of_unit(e, s, sums, i), l->temperature, l->luck[c]);
+        }
+        return;
+    }
+    switch (e->form) {
+    case COUNTS16: step_of(e, COUNTS16, l, s, sums, next); break;
+    case COUNTS32: step_of(e, COUNTS32, l, s, sums, next); break;
+    case WEIGHTS: step_of(e, WEIGHTS, l, s, sums, next); break;
+    case COLUMNS: step_of(e, COLUMNS, l, s, sums, next);
+    }
+    for (size_t i = 0; clamped && i < e->n_units; i++) next[i] = clamped[i] ? s[i] : next[i];
 }
 
 /* Whether a state rests after a sweep at temperature 0. Units that were looked at after the last flip agree
@@ -550,7 +594,8 @@ static uhn_status settle_party(const settle_job *job, party *party, size_t first
             if (sync) {
                 int8_t *old = party->before + (2 * k + (t & 1)) * n_units;
                 memcpy(old, s, n_units);
-                step(e, &l, party->n_looks, old, s, &all[k], &after[k]);
+                step(e, schedule->clamped, &l, party->n_looks, old, &all[k], s);
+                after[k] = memcmp(old, s, n_units) != 0;
                 status = uhn_loop_poll(loop, worker);
             } else {
                 status = sweep(e, &l, party->n_looks, s, &all[k], &after[k], loop, worker);
@@ -600,12 +645,14 @@ static uhn_status settle_group(void *context, size_t task, int worker, uhn_loop 
                    .units = uhn_alloc(job->n_looks, 1, sizeof *party.units),
                    .luck = uhn_alloc(job->schedule->temperatures ? job->n_looks : 0, 1,
                                      sizeof *party.luck),
-                   .before = uhn_alloc(sync ? n : 0, 2, e->n_units)};
+                   .before = uhn_alloc(sync ? n : 0, 2, e->n_units),
+                   .next = uhn_alloc(sync ? e->n_units : 0, 1, 1)};
     const bool whole = sync && e->form == COLUMNS;
     if (whole) party.whole = uhn_alloc(n, e->n_units, sizeof *party.whole);
     const bool ready = bench_begin(&party.bench, e, n) && (party.whole || !whole);
     uhn_status status = UHN_NO_MEMORY;
-    if (ready && party.sums && party.order && party.units && party.luck && party.before)
+    if (ready && party.sums && party.order && party.units && party.luck && party.before &&
+        party.next)
         status = settle_party(job, &party, first, n, loop, worker);
     bench_end(&party.bench);
     free(party.sums);
@@ -614,6 +661,7 @@ static uhn_status settle_group(void *context, size_t task, int worker, uhn_loop 
     free(party.units);
     free(party.luck);
     free(party.before);
+    free(party.next);
     return status;
 }
 
@@ -717,11 +765,7 @@ static double energy(const engine *e, const int8_t *s, const sums *sums) {
 }
 
 static void fields(const engine *e, const int8_t *s, const sums *sums, double *out) {
-    for (size_t i = 0; i < e->n_units; i++)
-        out[i] = e->form == COUNTS16   ? field(e, COUNTS16, s, sums, i)
-                 : e->form == COUNTS32 ? field(e, COUNTS32, s, sums, i)
-                 : e->form == WEIGHTS  ? field(e, WEIGHTS, s, sums, i)
-                                       : field(e, COLUMNS, s, sums, i);
+    for (size_t i = 0; i < e->n_units; i++) out[i] = field_of_unit(e, s, sums, i);
 }
 
 static uhn_status read_group(void *context, size_t task, int worker, uhn_loop *loop) {
