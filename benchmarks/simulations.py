@@ -26,6 +26,7 @@ from uhn.models import (
     BidirectionalAssociativeMemory,
     DenseAssociativeMemory,
     HopfieldNetwork,
+    SequenceMemory,
     SparseDistributedMemory,
 )
 
@@ -100,7 +101,7 @@ def hopfield_overlap(quick: bool) -> Study:
         curve = Curve(f"N = {n}")
         for load in loads:
             overlaps = []
-            for run in range(3 if quick else 8):
+            for run in range(3 if quick else 20):
                 rng = np.random.default_rng([1, n, round(1000 * load), run])
                 patterns = bits(rng, round(load * n), n)
                 network = HopfieldNetwork(n).store(patterns)
@@ -125,7 +126,7 @@ def hopfield_overlap(quick: bool) -> Study:
 def dense_error(quick: bool) -> Study:
     """Wrong bits after one step of the power memories, against the Gaussian approximation."""
     curves = []
-    n = 60 if quick else 120
+    n = 60 if quick else 100
     for degree in (2, 3, 4):
         for rectified in (False, True):
             name = f"n = {degree}" + (", rectified" if rectified else "")
@@ -134,7 +135,7 @@ def dense_error(quick: bool) -> Study:
             for part in (0.3, 0.5, 0.75, 1.0):
                 k = max(2, round(part * largest))
                 wrong = total = 0
-                wanted = 40_000 if quick else 400_000
+                wanted = 40_000 if quick else 200_000
                 run = 0
                 while total < wanted:
                     rng = np.random.default_rng([2, degree, rectified, k, run])
@@ -300,11 +301,51 @@ def kanerva(quick: bool) -> Study:
     ]
     return Study(
         "sdm",
-        f"Sparse distributed memory, n = {n}, H = {h:,}, T = {t:,}, r = {radius}",
+        f"SDM, n = {n}, H = {h:,}, T = {t:,}, r = {radius}",
         "distance of the cue (bits)",
         "distance after one read (bits)",
         curves,
         marks=marks,
+    )
+
+
+def sequences(quick: bool) -> Study:
+    """Wrong bits after one step along a sequence, against the Gaussian approximation."""
+    curves = []
+    n = 60 if quick else 100
+    for degree in (1, 2, 3):
+        curve = Curve(f"d = {degree}")
+        # Where the theory has 3 % of the bits wrong.
+        largest = 4.0
+        while theory.sequence_bit_error(n, round(largest), degree) < 0.03:
+            largest *= 1.05
+        for part in (0.3, 0.5, 0.75, 1.0):
+            k = max(3, round(part * largest))
+            wrong = total = run = 0
+            while total < (40_000 if quick else 200_000):
+                rng = np.random.default_rng([9, degree, k, run])
+                song = bits(rng, k, n)
+                memory = SequenceMemory(n, degree).store(song)
+                some = rng.choice(k, min(k, 400), replace=False)
+                answer = memory.retrieve(song[some])
+                wrong += int((answer != song[(some + 1) % k]).sum())
+                total += answer.size
+                run += 1
+            curve.add_fraction(k, wrong, total)
+
+        def expected(ks: Array, degree: int = degree) -> Any:
+            return theory.sequence_bit_error(n, np.round(ks).astype(int), degree)
+
+        grid = np.unique(np.geomspace(0.25 * largest, 1.1 * largest, 40).astype(int))
+        curve.theory = (grid, expected)
+        curves.append(curve)
+    return Study(
+        "sequence",
+        f"Sequence memories, {n} units: one step",
+        "length of the sequence P",
+        "fraction of wrong bits",
+        curves,
+        log_y=True,
     )
 
 
@@ -315,7 +356,7 @@ def bidirectional(quick: bool) -> Study:
         curve = Curve(f"{n} units a layer")
         for load in (0.05, 0.1, 0.14, 0.17, 0.19, 0.2, 0.22, 0.25, 0.3):
             overlaps = []
-            for run in range(3 if quick else 6):
+            for run in range(3 if quick else 12):
                 rng = np.random.default_rng([7, n, round(1000 * load), run])
                 k = round(load * n)
                 x, y = bits(rng, k, n), bits(rng, k, n)
@@ -345,6 +386,7 @@ STUDIES: dict[str, Callable[[bool], Study]] = {
     "dreams": dreams,
     "sdm": kanerva,
     "bam": bidirectional,
+    "sequence": sequences,
 }
 
 
@@ -365,9 +407,9 @@ def draw(studies: list[Study], path: Path) -> None:
     from uhn.plot import COLOURS, MARKERS, style
 
     with style():
-        n_columns = min(3, len(studies))
+        n_columns = min(4, len(studies))
         n_rows = -(-len(studies) // n_columns)
-        figure = Figure(figsize=(4.4 * n_columns, 3.6 * n_rows), layout="constrained")
+        figure = Figure(figsize=(4.0 * n_columns, 3.7 * n_rows), layout="constrained")
         FigureCanvasAgg(figure)
         panels: Any = figure.subplots(n_rows, n_columns, squeeze=False)
         for axes, study in zip(panels.flat, studies, strict=False):
@@ -399,28 +441,32 @@ def draw(studies: list[Study], path: Path) -> None:
                     label=curve.label,
                 )
             for x, text in study.marks:
-                axes.axvline(x, color="#999999", linewidth=0.8, linestyle="--", zorder=0)
+                axes.axvline(x, color="#777777", linewidth=0.8, linestyle="--", zorder=0)
                 axes.annotate(
                     text,
-                    (x, 1),
+                    (x, 0.3),
                     xycoords=("data", "axes fraction"),
-                    xytext=(2, -2),
-                    textcoords="offset points",
                     rotation=90,
-                    va="top",
-                    ha="left",
-                    fontsize=7,
-                    color="#666666",
+                    va="center",
+                    ha="center",
+                    fontsize=7.5,
+                    color="#444444",
+                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
+                    zorder=5,
                 )
+            if study.name == "sdm":
+                axes.axline((0, 0), slope=1, color="#BBBBBB", linewidth=0.8, zorder=0)
             axes.set_title(study.title)
             axes.set_xlabel(study.x_label)
             axes.set_ylabel(study.y_label)
             if study.log_y:
                 axes.set_yscale("log")
                 axes.set_xscale("log")
+                lowest = min(y for curve in study.curves for y in curve.y if y > 0)
+                axes.set_ylim(bottom=lowest / 30)  # room for the names
             else:
                 axes.set_ylim(bottom=0)
-            axes.legend(frameon=False, fontsize=7)
+            axes.legend(frameon=False, fontsize=7.5, ncols=2 if len(study.curves) > 4 else 1)
         for axes in panels.flat[len(studies) :]:
             axes.set_visible(False)
         figure.savefig(path, dpi=160)
