@@ -193,8 +193,9 @@ def critical_distance(
         that of the query. ``"auto"``: the same for words that are their own addresses, with
         the bias toward the query. ``"iterated"``: from where reading again and again arrives
         at the item. The noise of one read is not independent of the noise of the next, which
-        is made by the same items; taking it as the same at every read gives what simulations
-        show, while a new one each time would give "auto" again.
+        is made by the same items; taken as the same at every read it gives what simulations
+        show (but for a memory nearly full, where it is too strict), while a new one each time
+        would give "auto" again.
     write_radius : int, optional
         `radius` if not given.
 
