@@ -145,14 +145,25 @@ typedef struct uhn_turn {
 } uhn_turn;
 
 /* Loops over packed bits and whole numbers (kernels_bits.inc.h), which are exact in any order. Words of
- * 32 patterns are those of uhn_pack_columns; arrays that
- * go with them have 32 elements a word, 0 beyond the last pattern, aligned to UHN_ALIGNMENT. */
+ * 32 patterns are those of uhn_pack_columns; arrays that go with them have 32 elements a word, 0 beyond
+ * the last pattern, aligned to UHN_ALIGNMENT. */
 typedef struct uhn_bit_kernels {
     /* Sum of m where the bit is set. |m| < 2^21. */
     int64_t (*masked_sum)(const uint32_t *bits, size_t n_words, const int32_t *m);
 
     /* m += step where the bit is set, m -= step elsewhere, the places beyond the last pattern included. */
     void (*masked_step)(const uint32_t *bits, size_t n_words, int32_t step, int32_t *m);
+
+    /* out[row] = the number of bits in which a row of n_words words differs from the query. */
+    void (*distances)(const uint64_t *rows, size_t n_rows, size_t n_words,
+                      const uint64_t *query, uint32_t *out);
+
+    /* h += step * row. */
+    void (*add_i16)(const int16_t *row, int32_t step, size_t n, int32_t *h);
+    void (*add_i32)(const int32_t *row, int32_t step, size_t n, int64_t *h);
+    void (*add_f64)(const double *row, double step, size_t n, double *h);
+
+    /* ---- dense associative memory (kernels_dense.inc.h) ---- */
 
     /* Sum of a where the bit is set. |a| <= 2^25. */
     int64_t (*masked_total)(const uint32_t *bits, size_t n_words, const int32_t *a);
@@ -163,15 +174,6 @@ typedef struct uhn_bit_kernels {
      * |table| <= 2^25. */
     void (*turn)(const uint32_t *bits, size_t n_words, uint32_t last, int32_t step,
                  const int32_t *table, int32_t *counts, int32_t *values, uhn_turn *out);
-
-    /* out[row] = the number of bits in which a row of n_words words differs from the query. */
-    void (*distances)(const uint64_t *rows, size_t n_rows, size_t n_words,
-                      const uint64_t *query, uint32_t *out);
-
-    /* h += step * row. */
-    void (*add_i16)(const int16_t *row, int32_t step, size_t n, int32_t *h);
-    void (*add_i32)(const int32_t *row, int32_t step, size_t n, int64_t *h);
-    void (*add_f64)(const double *row, double step, size_t n, double *h);
 } uhn_bit_kernels;
 
 /* By uhn_dtype. */
