@@ -1,11 +1,12 @@
 /*
- * dense.c - the dense associative memory: asynchronous and synchronous dynamics, energies (layer 4).
+ * dense.c - the dense associative memory: dynamics of its units, energies (layer 4).
  *
  * May include: everything below.
  *
- * A pattern xi agrees with the state s in a units, so that xi . s = 2 a - N. Write f(a) = F(2 a - N) and
- * d(a) = f(a + 1) - f(a). Turning over unit i takes one unit from the patterns that agree there (x = +1)
- * and gives one to the others (x = -1), which adds to the energy E = -sum f(a)
+ * A pattern xi agrees with the state s in a units, so that xi . s = 2 a - N. Let
+ * f(a) = F(2 a - N) and d(a) = f(a + 1) - f(a). Turning over unit i takes one unit from the
+ * patterns that agree there (x = +1) and gives one to the others (x = -1), which adds to the
+ * energy, E = -sum f(a),
  *
  *     G_i = sum_{x = +1} d(a - 1) - sum_{x = -1} d(a) = sum_{x = +1} A - C,
  *     A = d(a) + d(a - 1),   C = sum over all of d(a).
@@ -13,16 +14,17 @@
  * A and C change with a flip alone, so that a look is one masked sum of A. After a flip
  * G_i has become -G_i, which gives the new C for one more masked sum.
  *
- * Exactness. Turning over is decided by the sign of G_i, and a sum of doubles would get ties wrong, and
- * with F steep much more. So d is kept as whole multiples of a power of two, the grid, which is chosen
- * from the largest share any pattern has now, and the sums are exact. Each share is off by half a grid
- * step, G_i by half of one for each pattern, the slack. Where G_i is within the slack, the sum is taken
- * again in another way: patterns are counted by what they share, equal shares of opposite sign cancel
- * exactly, and what is left is added up from the largest share down, however small it is. Where F takes
- * whole numbers and the grid step is 1 there is no slack: ties are ties.
+ * Exactness. Turning over is decided by the sign of G_i, and a sum of doubles would get ties
+ * wrong, and with F steep much more. So d is kept as whole multiples of a power of two, the
+ * grid, which is chosen from the largest share any pattern has now, and the sums are exact.
+ * Each share is off by half a grid step, G_i by half of one for each pattern, the slack. Where
+ * G_i is within the slack, the sum is taken again in another way: patterns are counted by what
+ * they share, equal shares of opposite sign cancel exactly, and what is left is added up from
+ * the largest share down, however small it is. Where F takes whole numbers and the grid step is
+ * 1 there is no slack: ties are ties.
  *
- * Leaders. When one pattern's share exceeds all others' together, its bits decide. If F is steep that stays
- * so for some flips whatever they are: then nothing is added up at all.
+ * Leaders. When one pattern's share exceeds all others' together, its bits decide. If F is
+ * steep that stays so for some flips whatever they are: then nothing is added up at all.
  */
 #include "cpu.h"
 #include "order.h"
@@ -42,7 +44,7 @@ enum {
     POLL_WORDS = 1 << 16  /* words looked at between two polls: some 50 us */
 };
 
-/* ----------------------------------------------------------------------------------- numbers -- */
+/* ------------------------------------------------------------------------------- numbers -- */
 
 /* m 2^e with 1/2 <= |m| < 1; 0 is 0 2^NOTHING. */
 typedef struct number {
@@ -68,7 +70,7 @@ static number difference(number a, number b) {
     return number_of(scale(a.m, (int64_t)a.e - e) - scale(b.m, (int64_t)b.e - e), e);
 }
 
-/* x^n; exact where the result has at most 53 bits. In pieces, none of which leaves the doubles. */
+/* x^n; exact where the result has at most 53 bits. In pieces that do not leave the doubles. */
 static number power(number x, uint64_t n) {
     enum { PIECE = 1000 };
     if (n <= PIECE)
@@ -78,14 +80,14 @@ static number power(number x, uint64_t n) {
 }
 
 /* e^x for a whole number x. log2(e) is cut in two, of which the first part times x is exact. */
-static number exponential(int64_t x) {
+static number power_of_e(int64_t x) {
     const double high = 0x1.715476p+0, low = 0x1.4ae0bf85ddf44p-26;
     const double t = (double)x * high, n = rint(t);
     return number_of(uhn_exp2((t - n) + (double)x * low), (int64_t)n);
 }
 
-/* A function of the number of units that agree. `reach` says how large the numbers are from which m
- * was made, in units of 2^e: its error is that of theirs. */
+/* A function of the number of units that agree. `reach` says how large the numbers are from
+ * which m was made, in units of 2^e: its error is that of theirs. */
 typedef struct function {
     double *m, *reach;
     int32_t *e;
@@ -114,7 +116,7 @@ static void put(function *f, size_t i, number x, double reach) {
     f->reach[i] = reach;
 }
 
-/* ------------------------------------------------------------------------------------ memory -- */
+/* -------------------------------------------------------------------------------- memory -- */
 
 struct uhn_dense {
     size_t n_units, n_patterns;
@@ -138,7 +140,7 @@ struct uhn_dense {
 
 /* F of a whole number. */
 static number interact(const uhn_dense *dense, double degree, int64_t x) {
-    if (dense->interaction == UHN_EXPONENTIAL) return exponential(x);
+    if (dense->interaction == UHN_EXPONENTIAL) return power_of_e(x);
     if (x == 0 || (x < 0 && dense->mirror == 0)) return (number){0, NOTHING};
     const double size = (double)(x < 0 ? -x : x), rest = degree - floor(degree);
     number f = power(number_of(size, 0), (uint64_t)degree);
@@ -160,7 +162,7 @@ static void tabulate(uhn_dense *dense, double degree) {
         const double reach = scale(fabs(f.m), (int64_t)f.e - slope.e);
         put(&dense->slope, a, slope, UHN_MAX(fabs(slope.m), reach));
         if (dense->fading) {
-            const number w = exponential(-2 * (int64_t)a);
+            const number w = power_of_e(-2 * (int64_t)a);
             dense->fading[a] = scale(w.m, w.e);
         }
     }
@@ -241,11 +243,17 @@ uhn_status uhn_dense_new(const int8_t *patterns, size_t n_patterns, size_t n_uni
     }
     tabulate(dense, degree);
     if (scaled) dense->unit = interact(dense, degree, (int64_t)n_units);
-    uhn_pack_rows(patterns, n_patterns, n_units, dense->rows);
-    uhn_pack_columns(patterns, n_patterns, n_units, dense->columns);
-    if (uhn_run_stopped(run)) {
-        uhn_dense_free(dense);
-        return uhn_fail(error, UHN_STOPPED, "stopped");
+    /* Some milliseconds at a time. */
+    const size_t piece = 32 * (1 + (1 << 18) / n_units);
+    for (size_t first = 0; first < n_patterns; first += piece) {
+        const size_t n = UHN_MIN(piece, n_patterns - first);
+        const int8_t *rows = patterns + first * n_units;
+        if (uhn_run_stopped(run)) {
+            uhn_dense_free(dense);
+            return uhn_fail(error, UHN_STOPPED, "stopped");
+        }
+        uhn_pack_rows(rows, n, n_units, dense->rows + first * dense->row_words);
+        uhn_pack_words(rows, n, n_units, dense->column_words, dense->columns + first / 32);
     }
     *out = dense;
     return UHN_OK;
@@ -253,7 +261,7 @@ uhn_status uhn_dense_new(const int8_t *patterns, size_t n_patterns, size_t n_uni
 
 size_t uhn_dense_n_units(const uhn_dense *dense) { return dense->n_units; }
 
-/* --------------------------------------------------------------------------------- one state -- */
+/* ----------------------------------------------------------------------------- one state -- */
 
 /* What a thread works with. */
 typedef struct scratch {
@@ -363,7 +371,7 @@ UHN_INLINE const uint32_t *column(const uhn_dense *dense, size_t i) {
     return dense->columns + i * dense->column_words;
 }
 
-/* --------------------------------------------------------------------------------- exact sums -- */
+/* ---------------------------------------------------------------------------- exact sums -- */
 
 /* sum over a of counts[a] f(a), as m 2^e, where counts are 0 outside [low, high]; they are
  * cleared. True if m has the sign of the exact sum: a smaller m may be rounding alone. */
@@ -396,7 +404,7 @@ static bool add_up(const uhn_dense *dense, const function *f, int sign, int32_t 
     return fabs(sum) > reach * dense->doubt;
 }
 
-/* Adds each pattern's share in turning over unit i to counts, and gives the range they are in. */
+/* Counts the patterns by their shares in turning over unit i, and gives the range of those. */
 static void count_shares(const walk *w, size_t i, int32_t *low, int32_t *high) {
     const uhn_dense *dense = w->dense;
     int32_t *counts = w->s->counts;
@@ -432,7 +440,7 @@ static number exact_energy(const uhn_dense *dense, scratch *s, int32_t least, in
     return out;
 }
 
-/* -------------------------------------------------------------------------------- sums on a grid -- */
+/* ------------------------------------------------------------------------ sums on a grid -- */
 
 /* The exponent of the largest share that patterns with so many agreements can have. */
 static int64_t share_exponent(const uhn_dense *dense, int32_t least, int32_t most) {
@@ -451,8 +459,8 @@ static void to_grid(const function *f, int64_t grid, int32_t *out) {
     }
 }
 
-/* Chooses the grid for shares of up to 2^exponent, and whether there is slack. If all shares are 0,
- * the grid is one that the first other share leaves. */
+/* Chooses the grid for shares of up to 2^exponent, and whether there is slack. If all shares
+ * are 0, the grid is one that the first other share leaves. */
 static void choose_grid(walk *w, int64_t exponent) {
     const bool whole = w->dense->whole;
     w->grid = exponent + GRID_ROOM - GRID_BITS;
@@ -468,8 +476,8 @@ static void gather(const walk *w, const int32_t *table, uhn_turn *out) {
                          w->s->agree, w->s->values, out);
 }
 
-/* The number of flips, whatever they are, after which the leader's share still exceeds the others'
- * together, if it takes part in all of them: -1 if none. Exponents alone are compared. */
+/* The number of flips, whatever they are, after which the leader's share still exceeds the
+ * others' together, if it gains by all of them: -1 if none. Exponents alone are compared. */
 static int64_t find_reign(const walk *w) {
     const uhn_dense *dense = w->dense;
     const int32_t n = (int32_t)dense->n_units, own = dense->change.e[w->most - 1] - 2;
@@ -496,8 +504,8 @@ static void find_leader(walk *w) {
     w->led = false;
     w->reign = -1;
     if (w->temperature > 0 || dense->mirror > 0 || most == 0) return;
-    /* What a pattern takes or gives is at most d(a), whose sum is C, where d grows all the way; at most A
-     * where F is odd; and neither where F is even, as d has both signs. */
+    /* What a pattern takes or gives is at most d(a), whose sum is C, where d grows all the way;
+     * at most A where F is odd; and neither where F is even, as d has both signs. */
     const int64_t own = most < n ? UHN_MIN(shares[most - 1], shares[most]) : shares[most - 1];
     const int64_t others =
         dense->mirror == 0 ? w->constant - shares[most] : w->sum - w->s->pulls[most];
@@ -581,7 +589,7 @@ static void turn_over(walk *w, size_t i) {
     else find_leader(w);
 }
 
-/* ------------------------------------------------------------------------------------ decisions -- */
+/* ----------------------------------------------------------------------------- decisions -- */
 
 /* True if a unit that nothing pulls either way turns over. */
 static bool tie_turns(const walk *w, bool up) {
@@ -604,14 +612,15 @@ static bool cold_turns(walk *w, size_t i) {
     return exact.m == 0 ? tie_turns(w, w->state[i] > 0) : exact.m < 0;
 }
 
-/* log((1 - u) / u): -1 turns +1 if the change is less than T times this, for u uniform in [0, 1). */
+/* log((1 - u) / u): -1 turns +1 if the change is less than T times this, u uniform in
+ * [0, 1). */
 static double log_odds(uint64_t stream, size_t look) {
     const double u = uhn_uniform(uhn_random(stream, look)), ln2 = 0x1.62e42fefa39efp-1;
     return u == 0 ? INFINITY : (uhn_log2(1 - u) - uhn_log2(u)) * ln2;
 }
 
-/* Where an energy difference of `threshold`, as users see it, lies among sums of F. The energy of an
- * exponential is a logarithm: -log(Z - G) + log Z < t is G < Z (1 - e^-t). */
+/* Where an energy difference of `threshold`, as users see it, lies among sums of F. The energy
+ * of an exponential is a logarithm: -log(Z - G) + log Z < t is G < Z (1 - e^-t). */
 static number threshold_of(const uhn_dense *dense, number partition, double threshold) {
     const double largest = 0x1p1000;
     double t = UHN_MAX(UHN_MIN(threshold, largest), -largest);
@@ -642,7 +651,7 @@ static bool hot_turns(walk *w, size_t i, double odds) {
     return up ? !less(y, exact) : less(exact, y);
 }
 
-/* ------------------------------------------------------------------------------------ dynamics -- */
+/* ------------------------------------------------------------------------------ dynamics -- */
 
 typedef struct job {
     const uhn_dense *dense;
@@ -788,7 +797,7 @@ static uhn_status run_async(walk *w, int8_t *before, uhn_loop *loop, int worker,
     return UHN_OK;
 }
 
-/* Step after step. Whether a state rests is seen from the next one, which is kept for its time. */
+/* Step after step. Whether a state rests is seen from the next one, which is kept till then. */
 static uhn_status run_sync(walk *w, int8_t *before, uhn_loop *loop, int worker, size_t *done,
                            uhn_stop_reason *reason) {
     const uhn_schedule *schedule = w->schedule;
@@ -835,7 +844,7 @@ static uhn_status settle_task(void *context, size_t task, int worker, uhn_loop *
     return UHN_OK;
 }
 
-/* -------------------------------------------------------------------------------- whole calls -- */
+/* --------------------------------------------------------------------------- whole calls -- */
 
 /* Threads worth their making, for about so many words in all. */
 static int threads_for(const uhn_run *run, size_t n_states, double words) {
@@ -887,7 +896,7 @@ uhn_status uhn_dense_settle(const uhn_dense *dense, const uhn_schedule *schedule
     return status;
 }
 
-/* ----------------------------------------------------------------------------------- energies -- */
+/* ------------------------------------------------------------------------------ energies -- */
 
 typedef struct energy_job {
     const uhn_dense *dense;

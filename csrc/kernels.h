@@ -193,7 +193,6 @@ typedef struct uhn_bit_kernels {
 
     /* h += step * row. */
     void (*add_i16)(const int16_t *row, int32_t step, size_t n, int32_t *h);
-    void (*add_i32)(const int32_t *row, int32_t step, size_t n, int64_t *h);
     void (*add_f64)(const double *row, double step, size_t n, double *h);
 
     /* ---- networks with couplings between pairs (kernels_network.inc.h) ---- */

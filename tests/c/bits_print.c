@@ -116,6 +116,44 @@ static void run_landscape(size_t n_units) {
     free(weights), free(stable);
 }
 
+/* Dense associative memories: states in every order, energies and differences. */
+static void run_dense(uhn_interaction interaction, double degree, size_t n, size_t k) {
+    enum { STATES = 12 };
+    static const double temperatures[4] = {50, 2, 0, 0};
+    const bool exponential = interaction == UHN_EXPONENTIAL;
+    int8_t *patterns = must_alloc(k * n), *start = must_alloc(STATES * n);
+    int8_t *states = must_alloc(STATES * n);
+    double *out = must_alloc(STATES * n * sizeof *out);
+    rng r = {.state = 16};
+    uhn_dense *dense = NULL;
+    char name[96];
+
+    for (size_t i = 0; i < k * n; i++) patterns[i] = rng_next(&r) >> 63 ? 1 : -1;
+    for (size_t i = 0; i < STATES * n; i++)
+        start[i] = (int8_t)(rng_below(&r, 4) ? patterns[i] : -patterns[i]);
+    snprintf(name, sizeof name, "dense.%d.%g.%zu.%zu", (int)interaction, degree, n, k);
+    uhn_status status =
+        uhn_dense_new(patterns, k, n, interaction, degree, !exponential, NULL, &dense, NULL);
+    for (int order = 0; status == UHN_OK && order < UHN_ORDER_GIVEN; order++)
+        for (int hot = 0; hot < 2; hot++) {
+            const uhn_schedule schedule = {.order = (uhn_order)order,
+                                           .n_sweeps = 4,
+                                           .temperatures = hot ? temperatures : NULL};
+            memcpy(states, start, STATES * n);
+            status = uhn_dense_settle(dense, &schedule, states, STATES, NULL, NULL, NULL, NULL,
+                                      NULL, NULL);
+            line(hot ? "hot" : "settle", name, UHN_FLOAT64, status, states, STATES * n);
+        }
+    if (dense) {
+        status = uhn_dense_energies(dense, start, STATES, NULL, out, NULL);
+        line("energies", name, UHN_FLOAT64, status, out, STATES * sizeof *out);
+        status = uhn_dense_differences(dense, start, STATES, NULL, out, NULL);
+        line("differences", name, UHN_FLOAT64, status, out, STATES * n * sizeof *out);
+    }
+    uhn_dense_free(dense);
+    free(patterns), free(start), free(states), free(out);
+}
+
 int main(int argc, char **argv) {
     if (argc > 1 && !strcmp(argv[1], "--available")) {
         for (const char *p = uhn_cpu_available(); *p; p++)
@@ -148,5 +186,10 @@ int main(int argc, char **argv) {
     }
     run_landscape(9);
     run_landscape(14);
+    run_dense(UHN_POLYNOMIAL, 3, 60, 50);
+    run_dense(UHN_RECTIFIED_POLYNOMIAL, 2.5, 90, 40);
+    run_dense(UHN_RECTIFIED_POLYNOMIAL, 40, 70, 1100);
+    run_dense(UHN_POLYNOMIAL, 512, 200, 33);
+    run_dense(UHN_EXPONENTIAL, 0, 130, 300);
     return 0;
 }

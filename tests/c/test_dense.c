@@ -1,12 +1,16 @@
 /*
- * test_dense.c - the dense associative memory against the textbook's formula in whole numbers, and
- * its kernels against loops over bits.
+ * test_dense.c - the dense associative memory against the textbook's formula in whole numbers,
+ * and its kernels against loops over bits.
  */
 #include "check.h"
 
 #include "../../csrc/kernels.h"
 
-/* ---------------------------------------------------------------------------------- kernels -- */
+/* ------------------------------------------------------------------------------- kernels -- */
+
+static void fill_signs(int8_t *out, size_t n, rng *r) {
+    for (size_t i = 0; i < n; i++) out[i] = rng_next(r) >> 63 ? 1 : -1;
+}
 
 static void kernels_of(const char *path, const uhn_bit_kernels *kernels, rng *r) {
     enum { MOST = 2100, WORDS = (MOST + 31) / 32, TABLE = 97 };
@@ -67,7 +71,40 @@ static void test_kernels(rng *r) {
 #endif
 }
 
-/* ------------------------------------------------------------------------------- the textbook -- */
+/* Bits of rows and columns, at sizes with every kind of remainder. */
+static void test_packing(rng *r) {
+    enum { MOST = 140 };
+    for (int round = 0; round < 400; round++) {
+        const size_t k = rng_below(r, MOST), n = rng_below(r, MOST);
+        const size_t row_words = (n + 63) / 64, column_words = (k + 31) / 32;
+        /* Exactly as large as they must be, so that a sanitizer sees what goes beyond. */
+        int8_t *rows = must_alloc(k * n);
+        uint64_t *by_rows = must_alloc(k * row_words * sizeof *by_rows);
+        uint32_t *by_columns = must_alloc(n * column_words * sizeof *by_columns);
+        fill_signs(rows, k * n, r);
+        memset(by_rows, 0x55, k * row_words * sizeof *by_rows);
+        memset(by_columns, 0x55, n * column_words * sizeof *by_columns);
+        uhn_pack_rows(rows, k, n, by_rows);
+        uhn_pack_columns(rows, k, n, by_columns);
+        bool right = true;
+        for (size_t p = 0; p < k; p++)
+            for (size_t i = 0; i < 64 * row_words; i++)
+                right &= (by_rows[p * row_words + i / 64] >> (i % 64) & 1) ==
+                         (i < n && rows[p * n + i] > 0);
+        CHECK(right, "%zu rows of %zu", k, n);
+        right = true;
+        for (size_t i = 0; i < n; i++)
+            for (size_t p = 0; p < 32 * column_words; p++)
+                right &= (by_columns[i * column_words + p / 32] >> (p % 32) & 1) ==
+                         (p < k && rows[p * n + i] > 0);
+        CHECK(right, "%zu columns of %zu", n, k);
+        free(rows);
+        free(by_rows);
+        free(by_columns);
+    }
+}
+
+/* -------------------------------------------------------------------------- the textbook -- */
 
 enum { MOST_UNITS = 40, MOST_PATTERNS = 70 };
 
@@ -90,10 +127,6 @@ static int64_t energy(const int8_t *patterns, size_t k, size_t n, const int8_t *
     for (size_t p = 0; p < k; p++)
         sum -= f(overlap(patterns + p * n, state, n), degree, rectified);
     return sum;
-}
-
-static void fill_signs(int8_t *out, size_t n, rng *r) {
-    for (size_t i = 0; i < n; i++) out[i] = rng_next(r) >> 63 ? 1 : -1;
 }
 
 /* Random networks whose energies fit 63 bits: one sweep, unit by unit, with every tie rule. */
@@ -161,7 +194,7 @@ static void test_textbook(rng *r) {
     }
 }
 
-/* ------------------------------------------------------------------------------------- calls -- */
+/* --------------------------------------------------------------------------------- calls -- */
 
 static int stop_at_once(void *context) {
     ++*(int *)context;
@@ -270,6 +303,7 @@ static void test_calls(rng *r) {
 int main(void) {
     rng r = {.state = 2016};
     test_kernels(&r);
+    test_packing(&r);
     test_textbook(&r);
     test_calls(&r);
     return check_done();
