@@ -321,6 +321,7 @@ static void few_i32(const int32_t *rows, size_t stride, const int8_t *signs, siz
         UHN_UNROLL
         for (size_t k = 0; k < UHN_FEW_ROWS; k++) {
             const int64_t negative = signs[k] >> 1;
+            __builtin_prefetch(rows + (k + UHN_FEW_ROWS) * stride + i);
             sum += (WIDEN_I32(rows + k * stride + i) ^ negative) - negative;
         }
         at->v = sum;
@@ -368,6 +369,7 @@ static void few_i16(const int16_t *rows, size_t stride, const int8_t *signs, siz
         UHN_UNROLL
         for (size_t k = 0; k < UHN_FEW_ROWS; k++) {
             const bits_shorts x = LOOSE(shorts, rows + k * stride + i);
+            __builtin_prefetch(rows + (k + UHN_FEW_ROWS) * stride + i);
             even += PRODUCTS(x, even_sign[k]);
             odd += PRODUCTS(x, odd_sign[k]);
         }

@@ -95,7 +95,9 @@ typedef struct engine {
     size_t stride;           /* bytes of the sums of one state */
     size_t look, step;       /* operations for the sum of one unit of columns, and for a flip */
     size_t work;             /* for all sums of a state */
-    int32_t *diagonal;       /* of counts, if it is to be left out; else NULL */
+    const uhn_run *run;
+    int spare_threads; /* that a task may use; 1 if there are several tasks */
+    int32_t *diagonal; /* of counts, if it is to be left out; else NULL */
 } engine;
 
 /* The sums a_i of one state, or the overlaps that give them. */
@@ -111,8 +113,11 @@ typedef struct sums {
     int64_t *whole; /* a_i of columns, where all of them are made; else NULL */
 } sums;
 
-static uhn_status engine_begin(engine *e, const uhn_network *network, uhn_error *error) {
+static uhn_status engine_begin(engine *e, const uhn_network *network, const uhn_run *run,
+                               uhn_error *error) {
     *e = (engine){.network = network,
+                  .run = run,
+                  .spare_threads = 1,
                   .kernels = uhn_bit_kernels_of_cpu(),
                   .n_units = network->n_units,
                   .n_words = (network->n_patterns + 31) / 32,
@@ -163,32 +168,55 @@ static void bench_end(bench *b) {
     free(b->offsets);
 }
 
-/* The sum of several units' rows for few states. */
-static uhn_status few_sums(const engine *e, const int8_t *const *states, sums *const *sums,
-                           size_t n_states, uhn_loop *loop, int worker) {
-    const size_t n = e->n_units;
-    const size_t width = n_states == 1 ? n : FEW_COLUMNS;
-    const size_t often = UHN_MAX(WORK_OF_POLL / (n * n_states / 2 + 1), (size_t)1);
+/* The sums of few states, all rows of some columns at a time. */
+typedef struct few_job {
+    const engine *e;
+    const int8_t *const *states;
+    sums *const *sums;
+    size_t n_states, width; /* columns of a task */
+} few_job;
+
+static uhn_status few_columns(void *context, size_t task, int worker, uhn_loop *loop) {
+    const few_job *job = context;
+    const engine *e = job->e;
+    const size_t n = e->n_units, begin = task * job->width;
+    const size_t end = UHN_MIN(begin + job->width, n);
+    /* One state has no use for what stays in cache. */
+    const size_t width = job->n_states == 1 ? end - begin : FEW_COLUMNS;
+    const size_t work = (end - begin) * job->n_states / 2 + 1;
+    const size_t often = UHN_MAX(WORK_OF_POLL / work, (size_t)1);
     for (size_t j = 0, block = 0; j < n; j += UHN_FEW_ROWS, block++) {
         const size_t n_rows = UHN_MIN(n - j, (size_t)UHN_FEW_ROWS);
         if (block % often == 0 && uhn_loop_poll(loop, worker) != UHN_OK) return UHN_STOPPED;
-        for (size_t i = 0; i < n; i += width) {
-            const size_t n_columns = UHN_MIN(width, n - i), from = j * n + i;
-            for (size_t k = 0; k < n_states; k++) {
-                const int8_t *signs = states[k] + j;
+        for (size_t i = begin; i < end; i += width) {
+            const size_t n_columns = UHN_MIN(width, end - i), from = j * n + i;
+            for (size_t k = 0; k < job->n_states; k++) {
+                const int8_t *signs = job->states[k] + j;
+                sums *to = job->sums[k];
                 if (e->form == COUNTS16)
                     e->kernels->few_i16(e->network->counts16 + from, n, signs, n_rows,
-                                        n_columns, sums[k]->i32 + i);
+                                        n_columns, to->i32 + i);
                 else if (e->form == COUNTS32)
                     e->kernels->few_i32(e->network->counts32 + from, n, signs, n_rows,
-                                        n_columns, sums[k]->i64 + i);
+                                        n_columns, to->i64 + i);
                 else
                     e->kernels->few_f64(e->network->weights + from, n, signs, n_rows, n_columns,
-                                        sums[k]->f64 + i);
+                                        to->f64 + i);
             }
         }
     }
     return UHN_OK;
+}
+
+/* A single group leaves the other threads idle: they take a share of the columns. */
+static uhn_status few_sums(const engine *e, const int8_t *const *states, sums *const *sums,
+                           size_t n_states, uhn_loop *loop, int worker) {
+    few_job job = {e, states, sums, n_states, e->n_units};
+    if (e->spare_threads == 1) return few_columns(&job, 0, worker, loop);
+    const size_t n_parts = 4 * (size_t)e->spare_threads;
+    job.width = uhn_round_up((e->n_units + n_parts - 1) / n_parts, UHN_PANEL);
+    return uhn_parallel_for((e->n_units + job.width - 1) / job.width, e->spare_threads, e->run,
+                            few_columns, &job);
 }
 
 /* The same through tables of the sums of four rows. */
@@ -284,10 +312,15 @@ static uhn_status make_sums(const engine *e, bench *b, const int8_t *const *stat
     status = n_states < MANY_STATES ? few_sums(e, states, sums, n_states, loop, worker)
                                     : many_sums(e, b, states, sums, n_states, loop, worker);
     if (e->form == WEIGHTS || e->network->keep_diagonal || status != UHN_OK) return status;
-    for (size_t k = 0; k < n_states; k++)
-        for (size_t i = 0; i < e->n_units; i++)
-            if (e->form == COUNTS16) sums[k]->i32[i] -= e->diagonal[i] * states[k][i];
-            else sums[k]->i64[i] -= (int64_t)e->diagonal[i] * states[k][i];
+    for (size_t k = 0; k < n_states; k++) {
+        const int8_t *s = states[k];
+        int32_t *i32 = sums[k]->i32;
+        int64_t *i64 = sums[k]->i64;
+        if (e->form == COUNTS16)
+            for (size_t i = 0; i < e->n_units; i++) i32[i] -= e->diagonal[i] * s[i];
+        else
+            for (size_t i = 0; i < e->n_units; i++) i64[i] -= (int64_t)e->diagonal[i] * s[i];
+    }
     return UHN_OK;
 }
 
@@ -695,7 +728,7 @@ uhn_status uhn_network_settle(const uhn_network *network, const uhn_schedule *sc
                       .codes = codes,
                       .changed = changed};
     engine *e = &job.engine;
-    uhn_status status = engine_begin(e, network, error);
+    uhn_status status = engine_begin(e, network, run, error);
     if (status == UHN_OK) status = uhn_schedule_check(schedule, e->n_units, error);
     if (status == UHN_OK)
         status = check_states(start, n_states, e->n_units, "states", run, error);
@@ -715,6 +748,7 @@ uhn_status uhn_network_settle(const uhn_network *network, const uhn_schedule *sc
     memset(codes, UHN_STEP_LIMIT, n_states);
     memset(changed, 0, n_states);
     const int n_threads = threads_for(run, n_states, e->work);
+    e->spare_threads = n_threads > 1 ? 1 : threads_for(run, e->n_units, e->n_units / 16);
     job.group = group_of(e, n_states, n_threads, schedule->order == UHN_ORDER_SYNC);
     status = uhn_parallel_for((n_states + job.group - 1) / job.group, n_threads, run,
                               settle_group, &job);
@@ -806,7 +840,7 @@ static uhn_status read_states(const uhn_network *network, const int8_t *states, 
     if (error) *error = (uhn_error){.status = UHN_OK};
     read_job job = {.states = states, .n_states = n_states, .energies = energies, .out = out};
     engine *e = &job.engine;
-    uhn_status status = engine_begin(e, network, error);
+    uhn_status status = engine_begin(e, network, run, error);
     if (status == UHN_OK)
         status = check_states(states, n_states, e->n_units, "states", run, error);
     if (status != UHN_OK) {
@@ -814,6 +848,7 @@ static uhn_status read_states(const uhn_network *network, const int8_t *states, 
         return status;
     }
     const int n_threads = threads_for(run, n_states, e->work);
+    e->spare_threads = n_threads > 1 ? 1 : threads_for(run, e->n_units, e->n_units / 16);
     job.group = group_of(e, n_states, n_threads, !energies);
     status = uhn_parallel_for((n_states + job.group - 1) / job.group, n_threads, run,
                               read_group, &job);
