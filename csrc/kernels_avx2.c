@@ -38,10 +38,4 @@ const uhn_kernels *const uhn_kernels_avx2[2] = {&table_f32, &table_f64};
 
 #define BITS uhn_bits_avx2
 #define BITS_VECTOR 32
-#define PAIRS(x) ((bits_ints)_mm256_madd_epi16((__m256i)(x), _mm256_set1_epi16(1)))
-#define PRODUCTS(x, y) ((bits_ints)_mm256_madd_epi16((__m256i)(x), (__m256i)(y)))
-#define WIDEN_I16(p)                                                                           \
-    ((bits_ints)_mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p))))
-#define WIDEN_I32(p)                                                                           \
-    ((bits_longs)_mm256_cvtepi32_epi64(_mm_loadu_si128((const __m128i *)(const void *)(p))))
 #include "kernels_bits.inc.h"

@@ -57,12 +57,4 @@ const uhn_kernels *const uhn_kernels_avx512[2] = {&table_f32, &table_f64};
 
 #define BITS uhn_bits_avx512
 #define BITS_VECTOR 64
-#define PAIRS(x) ((bits_ints)_mm512_madd_epi16((__m512i)(x), _mm512_set1_epi16(1)))
-#define PRODUCTS(x, y) ((bits_ints)_mm512_madd_epi16((__m512i)(x), (__m512i)(y)))
-#define CHOOSE(word, v, x)                                                                     \
-    ((bits_shorts)_mm512_maskz_mov_epi16((__mmask32)(word), (__m512i)(x)))
-#define WIDEN_I16(p)                                                                           \
-    ((bits_ints)_mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(p))))
-#define WIDEN_I32(p)                                                                           \
-    ((bits_longs)_mm512_cvtepi32_epi64(_mm256_loadu_si256((const __m256i *)(const void *)(p))))
 #include "kernels_bits.inc.h"

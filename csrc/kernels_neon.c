@@ -40,5 +40,4 @@ const uhn_kernels *const uhn_kernels_neon[2] = {&table_f32, &table_f64};
 
 #define BITS uhn_bits_neon
 #define BITS_VECTOR 16
-#define PAIRS(x) ((bits_ints)vpaddlq_s16((int16x8_t)(x)))
 #include "kernels_bits.inc.h"
