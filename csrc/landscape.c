@@ -68,7 +68,6 @@ UHN_INLINE void walk(const landscape *self, uint32_t first, size_t n_low, int n_
     for (uint32_t t = 0;;) {
         const uint32_t state = first | (t ^ t >> 1);
         mask bits = {0};
-        UHN_UNROLL
         for (int v = 0; v < n_vectors; v++) {
             const vector s = self->signs[state >> LANES * v & 255];
             /* -0 + 0 is +0: the sign says "below 0" and nothing else. */
@@ -79,7 +78,6 @@ UHN_INLINE void walk(const landscape *self, uint32_t first, size_t n_low, int n_
         if (++t == n_states) return;
         const int k = __builtin_ctz(t);
         const bool up = (t ^ t >> 1) >> k & 1;
-        UHN_UNROLL
         for (int v = 0; v < n_vectors; v++)
             h[v] = up ? h[v] + self->columns[k][v] : h[v] - self->columns[k][v];
     }
