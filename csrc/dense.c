@@ -496,6 +496,13 @@ static int64_t find_reign(const walk *w) {
     return r - 1;
 }
 
+/* Makes the leader a pattern that agrees in most units; most often it is the one it was. */
+static void find_most(walk *w) {
+    if (w->s->agree[w->leader] == w->most) return;
+    w->leader = 0;
+    while (w->s->agree[w->leader] != w->most) w->leader++;
+}
+
 /* Looks for a pattern whose share exceeds all others' together. */
 static void find_leader(walk *w) {
     const uhn_dense *dense = w->dense;
@@ -511,10 +518,7 @@ static void find_leader(walk *w) {
         dense->mirror == 0 ? w->constant - shares[most] : w->sum - w->s->pulls[most];
     if (others + 2 * w->slack >= own) return;
     w->led = true;
-    if (w->s->agree[w->leader] != most) {
-        w->leader = 0;
-        while (w->s->agree[w->leader] != most) w->leader++;
-    }
+    find_most(w);
     if (w->rest-- > 0) return;
     w->reign = find_reign(w);
     if (w->reign < SHORTEST_REIGN) {
@@ -733,9 +737,17 @@ static uhn_status step_units(walk *w, const int8_t *before, size_t sweep, int8_t
     gather(w, w->s->pulls, &found);
     if (w->temperature > 0 && dense->interaction == UHN_EXPONENTIAL)
         w->partition = exact_energy(dense, w->s, w->least, w->most);
+    /* One pattern may pull more than all others together; none pulls backwards if rectified. */
+    const bool led = w->temperature == 0 && dense->mirror == 0 &&
+                     2 * (int64_t)w->s->pulls[w->most] > found.sum + 2 * w->slack;
+    if (led) find_most(w);
     for (size_t i = 0; i < dense->n_units; i++) {
         after[i] = before[i];
         if (schedule->clamped && schedule->clamped[i]) continue;
+        if (led) {
+            after[i] = bit(dense, w->leader, i) ? 1 : -1;
+            continue;
+        }
         const int64_t field =
             2 * dense->kernels->masked_total(column(dense, i), dense->column_words,
                                              w->s->values) -

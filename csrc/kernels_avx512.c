@@ -55,21 +55,6 @@
 
 const uhn_kernels *const uhn_kernels_avx512[2] = {&table_f32, &table_f64};
 
-/* Bits are counted by two look-ups a byte. */
-UHN_INLINE __m512i counts_of_bytes(__m512i x) {
-    const __m512i table =
-        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
-    const __m512i low = _mm512_set1_epi8(15);
-    return _mm512_add_epi8(_mm512_shuffle_epi8(table, _mm512_and_si512(x, low)),
-                           _mm512_shuffle_epi8(table,
-                                               _mm512_and_si512(_mm512_srli_epi16(x, 4), low)));
-}
-#define COUNTS(x) (bits_ulongs) counts_of_bytes((__m512i)(x))
-#define SUM_COUNTS(x) (bits_ulongs) _mm512_sad_epu8((__m512i)(x), _mm512_setzero_si512())
-#define SIGN_MASK(x) (uint64_t) _mm512_movepi64_mask((__m512i)(x))
-#define SCALAR_POPCOUNT
-#define FEW_QUERIES 3
 #define BITS uhn_bits_avx512
 #define BITS_VECTOR 64
-#include "kernels_avx512.inc.h"
 #include "kernels_bits.inc.h"

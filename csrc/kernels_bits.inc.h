@@ -6,23 +6,13 @@
  *     BITS         the name of the table
  *     BITS_VECTOR  bytes of a vector: 16, 32 or 64
  *
- * and, if the path has better than what is below,
- *
- *     PAIRS(x)               the int32 sums of neighbours among the int16 lanes of x
- *     PRODUCTS(x, y)         the int32 sums of neighbouring products
- *     CHOOSE(word, v, x)     the int16 lanes of x, vector v of a word's 32, whose bits are set
- *     WIDEN_I16(p), WIDEN_I32(p)  a vector of int32 (int64) from int16 (int32) that lie anywhere
- *
  * Whole numbers are exact, so that any order of additions gives the same result; sums of doubles keep
  * an order that does not depend on the width of a vector.
  */
 
 #define INTS (BITS_VECTOR / 4)
 #define LONGS (BITS_VECTOR / 8)
-#define SHORTS (BITS_VECTOR / 2)
 
-typedef int16_t bits_shorts __attribute__((vector_size(BITS_VECTOR)));
-typedef uint32_t bits_words __attribute__((vector_size(BITS_VECTOR)));
 typedef int32_t bits_ints __attribute__((vector_size(BITS_VECTOR)));
 typedef int64_t bits_longs __attribute__((vector_size(BITS_VECTOR)));
 typedef uint64_t bits_ulongs __attribute__((vector_size(BITS_VECTOR)));
@@ -115,4 +105,3 @@ const uhn_bit_kernels BITS = {
 
 #undef INTS
 #undef LONGS
-#undef SHORTS

@@ -2,16 +2,28 @@
  * kernels_dense.inc.h - loops of the dense associative memory over packed bits and whole
  * numbers.
  *
- * Included by kernels_bits.inc.h, whose vector types and parameters it uses. A path may set,
- * before that, what its instructions do better than the vector types say:
- *
- *     BITS_KEEP(word, v, x)   x in the lanes whose bit of `word` is set, 0 in the others; lane l
- *                             of vector v asks for bit v * INTS + l, which one_bit[v] has
- *     BITS_GATHER(table, i)   table[i] in every lane
+ * Included by kernels_bits.inc.h, whose vector types and parameters it uses.
  *
  * Lanes are int32_t and hold at most 32 values of 2^25 before they are added up in 64 bits.
  */
 
+/* What an instruction set has a word of its own for:
+ *
+ *     BITS_KEEP(word, v, x)  x in the lanes whose bit of `word` is set, 0 in the others; lane l of
+ *                            vector v asks for bit v * INTS + l, which one_bit[v] has
+ *     BITS_GATHER(table, i)  table[i] in every lane
+ */
+#if defined(__AVX512BW__) && BITS_VECTOR == 64
+#include <immintrin.h>
+#define BITS_KEEP(word, v, x)                                                                  \
+    ((bits_ints)_mm512_maskz_mov_epi32(_mm512_test_epi32_mask(_mm512_set1_epi32((int)(word)),  \
+                                                              (__m512i)one_bit[v]),            \
+                                       (__m512i)(x)))
+#define BITS_GATHER(table, i) ((bits_ints)_mm512_i32gather_epi32((__m512i)(i), table, 4))
+#elif defined(__AVX2__) && BITS_VECTOR == 32
+#include <immintrin.h>
+#define BITS_GATHER(table, i) ((bits_ints)_mm256_i32gather_epi32(table, (__m256i)(i), 4))
+#endif
 #ifndef BITS_KEEP
 #define BITS_KEEP(word, v, x) ((x) & (((int32_t)(word)&one_bit[v]) != 0))
 #endif

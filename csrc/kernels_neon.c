@@ -38,9 +38,6 @@
 
 const uhn_kernels *const uhn_kernels_neon[2] = {&table_f32, &table_f64};
 
-#define COUNTS(x) (bits_ulongs) vcntq_u8((uint8x16_t)(x))
-#define SUM_COUNTS(x) (bits_ulongs) vpaddlq_u32(vpaddlq_u16(vpaddlq_u8((uint8x16_t)(x))))
 #define BITS uhn_bits_neon
 #define BITS_VECTOR 16
-#define PAIRS(x) ((bits_ints)vpaddlq_s16((int16x8_t)(x)))
 #include "kernels_bits.inc.h"

@@ -13,7 +13,43 @@
  * For few states rows are added as they come, eight at a time.
  */
 
+#define SHORTS (BITS_VECTOR / 2)
+
+typedef int16_t bits_shorts __attribute__((vector_size(BITS_VECTOR)));
 typedef uint16_t bits_ushorts __attribute__((vector_size(BITS_VECTOR)));
+typedef uint32_t bits_uints __attribute__((vector_size(BITS_VECTOR)));
+
+/* What an instruction set has a word of its own for:
+ *
+ *     PAIRS(x)            the int32 sums of neighbours among int16 lanes
+ *     PRODUCTS(x, y)      the int32 sums of neighbouring products
+ *     CHOOSE(word, v, x)  the int16 lanes of x, vector v of a word's 32, whose bits are set
+ *     WIDEN_I16(p), WIDEN_I32(p)  a vector of int32 (int64) from int16 (int32) that lie anywhere
+ */
+#if defined(__AVX512BW__) && BITS_VECTOR == 64
+#include <immintrin.h>
+#define PAIRS(x) ((bits_ints)_mm512_madd_epi16((__m512i)(x), _mm512_set1_epi16(1)))
+#define PRODUCTS(x, y) ((bits_ints)_mm512_madd_epi16((__m512i)(x), (__m512i)(y)))
+#define CHOOSE(word, v, x)                                                                     \
+    ((bits_shorts)_mm512_maskz_mov_epi16((__mmask32)(word), (__m512i)(x)))
+#define WIDEN_I16(p)                                                                           \
+    ((bits_ints)_mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(p))))
+#define WIDEN_I32(p)                                                                           \
+    ((bits_longs)_mm512_cvtepi32_epi64(_mm256_loadu_si256((const __m256i *)(const void *)(p))))
+#elif defined(__AVX2__) && BITS_VECTOR == 32
+#include <immintrin.h>
+#define PAIRS(x) ((bits_ints)_mm256_madd_epi16((__m256i)(x), _mm256_set1_epi16(1)))
+#define PRODUCTS(x, y) ((bits_ints)_mm256_madd_epi16((__m256i)(x), (__m256i)(y)))
+#define WIDEN_I16(p)                                                                           \
+    ((bits_ints)_mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p))))
+#define WIDEN_I32(p)                                                                           \
+    ((bits_longs)_mm256_cvtepi32_epi64(_mm_loadu_si128((const __m128i *)(const void *)(p))))
+#elif defined(__ARM_NEON) && BITS_VECTOR == 16
+#include <arm_neon.h>
+#define PAIRS(x) ((bits_ints)vpaddlq_s16((int16x8_t)(x)))
+#elif BITS_VECTOR > 32
+#error "a vector of 32 lanes of int16 cannot choose them by a bit of its own in each"
+#endif
 
 #ifndef CHOOSE
 /* A vector of 8 or 16 lanes: its part of the word fits int16. */
@@ -25,9 +61,8 @@ static const int16_t bit_shorts[16]
     ((x) & ((((bits_shorts){0} + (int16_t)((word) >> (SHORTS * (v)))) &                        \
              *(const bits_shorts *)bit_shorts) != 0))
 #endif
-
 #ifndef PAIRS
-#define PAIRS(x) (((bits_ints)((bits_words)(x) << 16) >> 16) + ((bits_ints)(x) >> 16))
+#define PAIRS(x) (((bits_ints)((bits_uints)(x) << 16) >> 16) + ((bits_ints)(x) >> 16))
 #endif
 
 /* The sum of all lanes, which fits int32. */
@@ -53,8 +88,8 @@ UHN_INLINE int32_t add_lanes(bits_ints x) {
 
 /* Vectors that may lie anywhere. */
 typedef struct {
-    bits_words v;
-} __attribute__((packed, may_alias)) loose_words;
+    bits_uints v;
+} __attribute__((packed, may_alias)) loose_uints;
 typedef struct {
     bits_shorts v;
 } __attribute__((packed, may_alias)) loose_shorts;
@@ -96,8 +131,8 @@ typedef struct {
 
 enum { PLANES = 32, WORDS = BITS_VECTOR / 4 };
 
-UHN_INLINE void full_adder(bits_words *high, bits_words *low, bits_words a, bits_words b) {
-    const bits_words c = *low, u = a ^ b;
+UHN_INLINE void full_adder(bits_uints *high, bits_uints *low, bits_uints a, bits_uints b) {
+    const bits_uints c = *low, u = a ^ b;
     *high = (a & b) | (u & c);
     *low = u ^ c;
 }
@@ -105,24 +140,24 @@ UHN_INLINE void full_adder(bits_words *high, bits_words *low, bits_words a, bits
 /* Eight columns, with the bits turned over where s is -1; `n` of them are there, and of these
  * `n_safe` may be read to the end of the vector, the others for n_bytes. */
 UHN_INLINE void load_columns(const uint32_t *columns, size_t stride, size_t n, size_t n_safe,
-                             size_t n_bytes, const int8_t *s, bits_words *x) {
+                             size_t n_bytes, const int8_t *s, bits_uints *x) {
     UHN_UNROLL
     for (size_t i = 0; i < 8; i++) {
-        x[i] = (bits_words){0};
-        if (i < n_safe) x[i] = LOOSE(words, columns + i * stride);
+        x[i] = (bits_uints){0};
+        if (i < n_safe) x[i] = LOOSE(uints, columns + i * stride);
         else if (i < n) memcpy(&x[i], columns + i * stride, n_bytes);
-        if (i < n) x[i] ^= (bits_words){0} + (uint32_t)((s[i] - 1) >> 1);
+        if (i < n) x[i] ^= (bits_uints){0} + (uint32_t)((s[i] - 1) >> 1);
     }
 }
 
 /* How often s_j agrees with each bit of a vector of words, as bit planes. */
 UHN_INLINE void count_agreements(const uint32_t *columns, size_t stride, size_t n,
                                  size_t n_safe, size_t n_bytes, const int8_t *s,
-                                 bits_words *planes) {
-    bits_words ones = {0}, twos = {0}, fours = {0}, wait[PLANES] = {{0}};
-    for (int k = 0; k < PLANES; k++) planes[k] = (bits_words){0};
+                                 bits_uints *planes) {
+    bits_uints ones = {0}, twos = {0}, fours = {0}, wait[PLANES] = {{0}};
+    for (int k = 0; k < PLANES; k++) planes[k] = (bits_uints){0};
     for (size_t j = 0; j < n; j += 8) {
-        bits_words x[8], a, b, c, d, carry;
+        bits_uints x[8], a, b, c, d, carry;
         const uint32_t *at = columns + j * stride;
         if (j + 8 <= n_safe) load_columns(at, stride, 8, 8, n_bytes, s + j, x);
         else load_columns(at, stride, n - j, n_safe > j ? n_safe - j : 0, n_bytes, s + j, x);
@@ -136,7 +171,7 @@ UHN_INLINE void count_agreements(const uint32_t *columns, size_t stride, size_t 
         /* Every second carry meets the one that waits, and what they carry moves up. */
         int k = 3;
         for (size_t t = j / 8; t & 1; t >>= 1, k++) {
-            bits_words up;
+            bits_uints up;
             full_adder(&up, &planes[k], wait[k], carry);
             carry = up;
         }
@@ -147,9 +182,9 @@ UHN_INLINE void count_agreements(const uint32_t *columns, size_t stride, size_t 
     planes[2] = fours;
     int k = 3;
     for (size_t t = (n + 7) / 8; t; t >>= 1, k++) {
-        bits_words carry = t & 1 ? wait[k] : (bits_words){0};
+        bits_uints carry = t & 1 ? wait[k] : (bits_uints){0};
         for (int up = k; up < PLANES; up++) {
-            const bits_words old = planes[up];
+            const bits_uints old = planes[up];
             planes[up] = old ^ carry;
             carry &= old;
         }
@@ -159,7 +194,7 @@ UHN_INLINE void count_agreements(const uint32_t *columns, size_t stride, size_t 
 /* For every vector of words: count, then m += 2 count - n by ADD(word of a plane, step). */
 #define OVERLAPS(columns, n_words, n, n_after, s, AT)                                          \
     for (size_t first = 0; first < n_words; first += WORDS) {                                  \
-        bits_words planes[PLANES];                                                             \
+        bits_uints planes[PLANES];                                                             \
         const size_t n_here = UHN_MIN((size_t)WORDS, n_words - first);                         \
         const size_t n_read = (n + n_after) * n_words;                                         \
         const size_t n_safe =                                                                  \
@@ -362,7 +397,7 @@ static void few_i16(const int16_t *rows, size_t stride, const int8_t *signs, siz
     bits_shorts even_sign[UHN_FEW_ROWS], odd_sign[UHN_FEW_ROWS];
     for (size_t k = 0; k < n_rows; k++) {
         even_sign[k] = (bits_shorts)((bits_ints){0} + (uint16_t)signs[k]);
-        odd_sign[k] = (bits_shorts)((bits_words){0} + ((uint32_t)signs[k] << 16));
+        odd_sign[k] = (bits_shorts)((bits_uints){0} + ((uint32_t)signs[k] << 16));
     }
     for (; n_rows == UHN_FEW_ROWS && i + SHORTS <= n; i += SHORTS) {
         bits_ints even = {0}, odd = {0};
@@ -493,3 +528,5 @@ static void many_i8(const int8_t *rows, size_t stride, size_t n_rows, size_t n, 
         for (size_t i = 0; i < UHN_BYTES; i++) at[i] = (int16_t)(at[i] + flat[i]);
     }
 }
+
+#undef SHORTS

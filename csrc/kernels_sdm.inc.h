@@ -1,7 +1,10 @@
 /*
  * kernels_sdm.inc.h - loops over packed addresses: who is how far from whom.
  *
- * Included by kernels_bits.inc.h. A path may set
+ * Included by kernels_bits.inc.h, whose vector types it uses.
+ */
+
+/* What an instruction set has a word of its own for:
  *
  *     COUNTS(x)        counts of the bits of a vector that SUM_COUNTS can sum: those of each byte, in
  *                      that byte, unless the machine does better
@@ -9,7 +12,48 @@
  *     SIGN_MASK(x)     the signs of the 64-bit places as bits, lowest place first
  *     SCALAR_POPCOUNT  defined if counting the bits of one word is one instruction
  *     FEW_QUERIES      one by one these are faster than in panels: 1 if not defined
- */
+ *
+ * Where there is no instruction bits are counted by two look-ups a byte. */
+#if defined(__AVX512BW__) && BITS_VECTOR == 64
+#include <immintrin.h>
+#define SIGN_MASK(x) (uint64_t) _mm512_movepi64_mask((__m512i)(x))
+#if defined(__AVX512VPOPCNTDQ__)
+#define COUNTS(x) (bits_ulongs) _mm512_popcnt_epi64((__m512i)(x))
+#define SUM_COUNTS(x) (x)
+#else
+UHN_INLINE __m512i counts_of_bytes(__m512i x) {
+    const __m512i table =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+    const __m512i low = _mm512_set1_epi8(15);
+    const __m512i high = _mm512_and_si512(_mm512_srli_epi16(x, 4), low);
+    return _mm512_add_epi8(_mm512_shuffle_epi8(table, _mm512_and_si512(x, low)),
+                           _mm512_shuffle_epi8(table, high));
+}
+#define COUNTS(x) (bits_ulongs) counts_of_bytes((__m512i)(x))
+#define SUM_COUNTS(x) (bits_ulongs) _mm512_sad_epu8((__m512i)(x), _mm512_setzero_si512())
+#define SCALAR_POPCOUNT
+#define FEW_QUERIES 3
+#endif
+#elif defined(__AVX2__) && BITS_VECTOR == 32
+#include <immintrin.h>
+UHN_INLINE __m256i counts_of_bytes(__m256i x) {
+    const __m256i table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1,
+                                           1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
+    const __m256i low = _mm256_set1_epi8(15);
+    const __m256i high = _mm256_and_si256(_mm256_srli_epi16(x, 4), low);
+    return _mm256_add_epi8(_mm256_shuffle_epi8(table, _mm256_and_si256(x, low)),
+                           _mm256_shuffle_epi8(table, high));
+}
+#define COUNTS(x) (bits_ulongs) counts_of_bytes((__m256i)(x))
+#define SUM_COUNTS(x) (bits_ulongs) _mm256_sad_epu8((__m256i)(x), _mm256_setzero_si256())
+#define SIGN_MASK(x) (uint64_t) _mm256_movemask_pd((__m256d)(x))
+#define SCALAR_POPCOUNT
+#elif defined(__ARM_NEON) && BITS_VECTOR == 16
+#include <arm_neon.h>
+#define COUNTS(x) (bits_ulongs) vcntq_u8((uint8x16_t)(x))
+#define SUM_COUNTS(x) (bits_ulongs) vpaddlq_u32(vpaddlq_u16(vpaddlq_u8((uint8x16_t)(x))))
+#endif
+
 #ifndef COUNTS
 /* Neighbours are added in pairs, pairs in fours, fours in bytes. */
 UHN_INLINE bits_ulongs byte_counts(bits_ulongs x) {

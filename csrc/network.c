@@ -883,11 +883,11 @@ typedef struct hebb_job {
     const int8_t *patterns;
     size_t n_patterns;
     int sign;
-    uint8_t *nibbles; /* (n_units x n_nibbles): of patterns 4 g to 4 g + 3 */
-    size_t n_nibbles;
-    size_t *done;  /* columns that each task has changed */
-    int16_t *sums; /* of each thread: HEBB_ROWS x UHN_BYTES */
-    char *table;   /* of each thread: UHN_TABLE */
+    size_t n_nibbles; /* of a unit: one for four patterns */
+    size_t *done;     /* columns that each task has changed */
+    int16_t *sums;    /* of each thread: HEBB_ROWS x UHN_BYTES */
+    char *table;      /* of each thread: UHN_TABLE */
+    uint8_t *nibbles; /* of each thread: HEBB_ROWS x n_nibbles */
     bool undo;
 } hebb_job;
 
@@ -904,8 +904,8 @@ static bool add_counts(int32_t *counts, const int16_t *sums, int sign, size_t n)
 }
 
 /* Columns [from, to) of rows [first, stop) by tables. */
-static bool hebb_many(const hebb_job *job, size_t first, size_t stop, size_t from, size_t to,
-                      int sign, void *table, int16_t *sums) {
+static bool hebb_many(const hebb_job *job, const uint8_t *nibbles, size_t first, size_t stop,
+                      size_t from, size_t to, int sign, void *table, int16_t *sums) {
     const uhn_bit_kernels *kernels = uhn_bit_kernels_of_cpu();
     const size_t n = job->n_units;
     const size_t most = INT16_MAX / UHN_BYTE_ROWS * UHN_BYTE_ROWS; /* whose sums fit int16 */
@@ -916,8 +916,7 @@ static bool hebb_many(const hebb_job *job, size_t first, size_t stop, size_t fro
         for (size_t m = begin; m < end; m += UHN_BYTE_ROWS)
             kernels->many_i8(job->patterns + m * n + from, n,
                              UHN_MIN(end - m, (size_t)UHN_BYTE_ROWS), to - from, table,
-                             job->nibbles + first * job->n_nibbles + m / 4, job->n_nibbles,
-                             stop - first, sums);
+                             nibbles + m / 4, job->n_nibbles, stop - first, sums);
         for (size_t row = first; row < stop; row++)
             fits &= add_counts(job->counts + row * n + from, sums + (row - first) * UHN_BYTES,
                                sign, to - from);
@@ -942,6 +941,24 @@ static bool hebb_few(const hebb_job *job, size_t first, size_t stop, size_t from
     return fits;
 }
 
+/* The signs that units [first, stop) have in patterns 4 g to 4 g + 3 as bits of number g of each. */
+static uhn_status hebb_nibbles(const hebb_job *job, size_t first, size_t stop, uint8_t *nibbles,
+                               uhn_loop *loop, int worker) {
+    const size_t n = job->n_units;
+    for (size_t g = 0; g < job->n_nibbles; g++) {
+        const size_t n_here = UHN_MIN(job->n_patterns - 4 * g, (size_t)4);
+        uint8_t bits[HEBB_ROWS] = {0};
+        for (size_t k = 0; k < n_here; k++) {
+            const int8_t *row = job->patterns + (4 * g + k) * n + first;
+            for (size_t i = 0; i < stop - first; i++) bits[i] |= (uint8_t)((row[i] > 0) << k);
+        }
+        for (size_t i = 0; i < stop - first; i++) nibbles[i * job->n_nibbles + g] = bits[i];
+        if (!job->undo && g % 1024 == 1023 && uhn_loop_poll(loop, worker) != UHN_OK)
+            return UHN_STOPPED;
+    }
+    return UHN_OK;
+}
+
 /* One task: changes its rows some columns at a time, or changes back what it has changed. */
 static uhn_status hebb_rows(void *context, size_t task, int worker, uhn_loop *loop) {
     const hebb_job *job = context;
@@ -953,25 +970,20 @@ static uhn_status hebb_rows(void *context, size_t task, int worker, uhn_loop *lo
     const int sign = job->undo ? -job->sign : job->sign;
     int16_t *sums = job->sums + (size_t)worker * HEBB_ROWS * UHN_BYTES;
     char *table = job->table + (size_t)worker * UHN_TABLE;
+    uint8_t *nibbles = job->nibbles + (size_t)worker * HEBB_ROWS * job->n_nibbles;
+    if (!few && end > 0 && hebb_nibbles(job, first, stop, nibbles, loop, worker) != UHN_OK)
+        return UHN_STOPPED;
     for (size_t from = 0; from < end; from += width) {
         const size_t to = UHN_MIN(from + width, end);
         if (!job->undo && uhn_loop_poll(loop, worker) != UHN_OK) return UHN_STOPPED;
-        const bool fits = few ? hebb_few(job, first, stop, from, to, sign, sums)
-                              : hebb_many(job, first, stop, from, to, sign, table, sums);
+        const bool fits =
+            few ? hebb_few(job, first, stop, from, to, sign, sums)
+                : hebb_many(job, nibbles, first, stop, from, to, sign, table, sums);
         if (job->undo) continue;
         job->done[task] = to;
         if (!fits) return UHN_OVERFLOW;
     }
     return UHN_OK;
-}
-
-static void hebb_nibbles(const hebb_job *job) {
-    const size_t n = job->n_units;
-    memset(job->nibbles, 0, n * job->n_nibbles);
-    for (size_t m = 0; m < job->n_patterns; m++)
-        for (size_t i = 0; i < n; i++)
-            job->nibbles[i * job->n_nibbles + m / 4] |=
-                (uint8_t)((job->patterns[m * n + i] > 0) << m % 4);
 }
 
 uhn_status uhn_network_hebb(int32_t *counts, size_t n_units, const int8_t *patterns,
@@ -994,14 +1006,13 @@ uhn_status uhn_network_hebb(int32_t *counts, size_t n_units, const int8_t *patte
                     .n_patterns = n_patterns,
                     .sign = sign,
                     .n_nibbles = (n_patterns + 3) / 4};
-    job.nibbles = uhn_alloc(few ? 0 : n_units, job.n_nibbles, 1);
+    job.nibbles = uhn_alloc(few ? 0 : (size_t)n_threads * HEBB_ROWS, job.n_nibbles, 1);
     job.done = uhn_alloc(n_tasks, 1, sizeof *job.done);
     job.sums = uhn_alloc((size_t)n_threads, HEBB_ROWS * UHN_BYTES, sizeof *job.sums);
     job.table = uhn_alloc(few ? 0 : (size_t)n_threads, UHN_TABLE, 1);
     status = UHN_NO_MEMORY;
     if (job.nibbles && job.done && job.sums && job.table) {
         memset(job.done, 0, n_tasks * sizeof *job.done);
-        if (!few) hebb_nibbles(&job);
         status = uhn_parallel_for(n_tasks, n_threads, run, hebb_rows, &job);
         job.undo = true;
         if (status != UHN_OK) uhn_parallel_for(n_tasks, n_threads, NULL, hebb_rows, &job);

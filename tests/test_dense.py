@@ -7,6 +7,7 @@ compared within four standard errors, which follow from the number of samples.
 from __future__ import annotations
 
 import copy
+import doctest
 import hashlib
 import math
 import os
@@ -932,6 +933,11 @@ def test_copies_and_configuration() -> None:
     )
     with pytest.raises(ValueError, match="has no parameter power"):
         DenseAssociativeMemory.from_config({"n_features": 3, "power": 2})
+
+
+def test_the_examples_are_right() -> None:
+    result = doctest.testmod(sys.modules[DenseAssociativeMemory.__module__])
+    assert result.attempted > 3 and result.failed == 0
 
 
 def test_many_threads_may_ask() -> None:

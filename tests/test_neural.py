@@ -918,7 +918,7 @@ def test_shapes_and_what_a_result_knows() -> None:
     assert one.energy == pytest.approx(network.energy(one.state, one.hidden), abs=1e-15)
     assert network.energy(many.state, many.hidden).shape == (2,)
     assert one.memories(1)[0][0] == 0 and 0 < one.entropy < np.log(3)
-    assert "Recall(2 queries" in repr(many) and "<table>" in many._repr_html_()
+    assert "Trajectory(2 queries" in repr(many) and "<table>" in many._repr_html_()
     assert network.retrieve(np.zeros((0, 3))).shape == (0, 3)
     assert network.run(np.zeros((0, 3)), 1, 0.1).trace.energies.shape[1] == 0
     assert np.array_equal(

@@ -875,7 +875,11 @@ class HopfieldNetwork(Model):
         n_patterns = len(stored.patterns)
         if form == "matrix":
             form = "int16" if n_patterns < 2**15 and self.n_features < 2**16 else "int32"
-        couplings = self._counts(stored).astype(form, copy=False)
+        couplings: Array = self._counts(stored)
+        if couplings.dtype != form:
+            counts, couplings = couplings, np.empty(couplings.shape, dtype=form)
+            for start in range(0, len(counts), 64):  # in pieces, which lets Ctrl-C in
+                couplings[start : start + 64] = counts[start : start + 64]
         own = n_patterns if self.diagonal == "zero" else 0
         return self._wire_up(stored, couplings, 0, lambda: _row_sums(couplings) - own, True)
 

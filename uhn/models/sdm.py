@@ -205,7 +205,12 @@ class SparseDistributedMemory(Model):
                 name = f"locations[{start}:{start + len(block)}]"
                 rows, _ = real_rows(given[start : start + step], self.n_features, name)
                 _core._sdm_pack(encode(rows, self.coding, name), block)
-        self._counters = np.zeros((self.n_locations, self.word_length), dtype=np.int16)
+        # Zeros that are written: pages that the system has still to clear would all be met by
+        # the first write, which cannot be stopped between its rows.
+        self._counters = np.empty((self.n_locations, self.word_length), dtype=np.int16)
+        step = max(1, BLOCK // self.word_length)
+        for start in range(0, self.n_locations, step):
+            self._counters[start : start + step] = 0
 
     # ------------------------------------------------------------------------- what there is --
 
