@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from statistics import NormalDist
 
 import numpy as np
 
@@ -90,6 +91,12 @@ def intersection(n: int, radius: int, write_radius: int, d: int) -> Fraction:
 def normal(x: Array) -> Array:
     """The normal distribution function."""
     return np.array([0.5 * math.erfc(-v / math.sqrt(2)) for v in np.atleast_1d(x)])
+
+
+def quantiles(count: int) -> Array:
+    """The middles of `count` equally likely parts of a standard normal variable."""
+    place = NormalDist().inv_cdf
+    return np.array([place((i + 0.5) / count) for i in range(count)])
 
 
 def kanerva_pooled(phi: Array, n: int, n_locations: int, p: float, n_items: int) -> float:

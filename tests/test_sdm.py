@@ -1,4 +1,4 @@
-"""Sparse distributed memory: against its twin, the equation, and the theory."""
+"""Sparse distributed memory: against its twin, the equation, and simulations of the theory."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ import pytest
 
 import reference_sdm as reference
 import uhn
+from uhn import theory
 from uhn.models import SparseDistributedMemory as Sdm
 
 Array = np.ndarray
-KANERVA = (1000, 10**6, 451, 10**4)  # n, H, r, T
 
 
 def signs(rng: np.random.Generator, *shape: int) -> Array:
@@ -60,201 +60,6 @@ def threads():
     uhn.set_num_threads(before)
 
 
-# ----------------------------------------------------------------------------- known numbers --
-
-
-@pytest.mark.parametrize(
-    ("radius", "p"),
-    [
-        (447, 4.4499298e-4),
-        (448, 5.5752459e-4),
-        (449, 6.9587080e-4),
-        (450, 8.6526804e-4),
-        (451, 1.07185005e-3),
-        (452, 1.32276492e-3),
-    ],
-)
-def test_activation_of_the_standard_case(radius: int, p: float) -> None:
-    """n = 1000; nine digits as tabulated."""
-    assert Sdm.activation_probability(1000, radius) == pytest.approx(p, rel=1e-8)
-    assert Sdm.activation_probability(1000, radius) == float(reference.activation(1000, radius))
-
-
-@pytest.mark.parametrize(
-    ("d", "phi"),
-    [
-        (0, 1071.85),
-        (50, 476.87),
-        (100, 285.83),
-        (150, 173.63),
-        (180, 127.72),
-        (200, 103.46),
-        (209, 92.91),
-        (220, 83.31),
-        (250, 59.39),
-        (300, 32.32),
-    ],
-)
-def test_shared_locations_of_the_standard_case(d: int, phi: float) -> None:
-    """n = 1000, H = 10^6, r = 451; two decimals as tabulated."""
-    assert round(1e6 * Sdm.intersection(1000, 451, d), 2) == phi
-
-
-def test_moments_of_shared_locations() -> None:
-    """E[o] = H p^2, and E[o^2] = E[phi + phi^2], over the distance of random addresses."""
-    n, h, r, _ = KANERVA
-    phi = np.array([h * Sdm.intersection(n, r, d) for d in range(n + 1)])
-    weight = np.array([math.comb(n, d) / 2**n for d in range(n + 1)])
-    p = Sdm.activation_probability(n, r)
-    assert math.fsum(weight * phi) == pytest.approx(h * p * p, rel=1e-12)
-    assert math.fsum(weight * phi) == pytest.approx(1.1488625274, rel=1e-9)
-    assert math.fsum(weight * (phi + phi**2)) == pytest.approx(2.641861, rel=1e-6)
-
-
-def test_critical_distances_of_the_standard_case() -> None:
-    """154 for unrelated words, 235 for one read of words at themselves."""
-    assert round(Sdm.critical_distance(*KANERVA, kind="hetero")) == 154
-    assert round(Sdm.critical_distance(*KANERVA, kind="auto")) == 235
-    for kind, auto in (("hetero", False), ("auto", True)):
-        d = Sdm.critical_distance(*KANERVA, kind=kind)
-        assert 1000 * Sdm.bit_error(*KANERVA, d, auto=auto) == pytest.approx(d, abs=1e-6)
-        assert 1000 * Sdm.bit_error(*KANERVA, d - 5, auto=auto) < d - 5
-        assert 1000 * Sdm.bit_error(*KANERVA, d + 5, auto=auto) > d + 5
-
-
-def test_critical_distance_of_iterated_reading() -> None:
-    """A simulation of full size recovered 79 of 128 queries at 195 and 55 of 128 at 200.
-
-    Half of them, that is, at 198 +- 2: one standard error of 0.043 is 1.2 bits on the slope
-    of 0.037 a bit between the two.
-    """
-    d = Sdm.critical_distance(*KANERVA, kind="iterated")
-    assert d == pytest.approx(198.71, abs=0.01)
-    assert 195 < d < 200
-
-
-def test_kanervas_209_is_the_critical_distance_of_independent_words() -> None:
-    """Words that share several locations are counted as one there: less noise, 213 bits."""
-    n, h, r, t = KANERVA
-    phi = np.array([h * Sdm.intersection(n, r, d) for d in range(n + 1)])
-    pooled = reference.kanerva_pooled(phi, n, h, Sdm.activation_probability(n, r), t)
-    assert pooled == pytest.approx(212.84, abs=0.01)
-    assert abs(pooled - 209) < 0.1 * abs(Sdm.critical_distance(*KANERVA, kind="hetero") - 209)
-
-
-def test_optimal_activation_of_the_standard_case() -> None:
-    """(2 H T)^(-1/3) = 3.684e-4, for which 446 is nearer (3.538e-4) than 447 (4.450e-4)."""
-    p = Sdm.optimal_activation(10**6, 10**4)
-    assert p == pytest.approx(3.684e-4, rel=1e-4)
-    assert Sdm.radius_for(1000, p) == 446
-    assert Sdm.activation_probability(1000, 446) == pytest.approx(3.538e-4, rel=2e-4)
-
-
-def test_optimal_activation_is_the_best() -> None:
-    """It minimises noise over signal: p H [1 + p T (1 + p^2 H)] / (p H)^2."""
-    h, t = 10**5, 3000
-
-    def ratio(p: float) -> float:
-        return (1 + p * t * (1 + p * p * h)) / (p * h)
-
-    best = Sdm.optimal_activation(h, t)
-    assert ratio(best) < min(ratio(0.99 * best), ratio(1.01 * best))
-
-
-# ------------------------------------------------------------------------------------ theory --
-
-
-@pytest.mark.parametrize("n", [1, 2, 3, 8, 13])
-def test_intersection_is_the_double_sum(n: int) -> None:
-    """For all radii and distances, to the last digit."""
-    for r in range(n + 1):
-        for w in range(n + 1):
-            for d in range(n + 1):
-                wanted = float(reference.intersection(n, r, w, d))
-                assert Sdm.intersection(n, r, d, w) == wanted, (r, w, d)
-
-
-def test_intersection_of_long_addresses_is_the_double_sum() -> None:
-    for d in (0, 1, 2, 97, 98, 256):
-        assert Sdm.intersection(256, 103, d) == float(reference.intersection(256, 103, 103, d))
-    assert Sdm.intersection(256, 103, 60, 99) == Sdm.intersection(256, 99, 60, 103)
-
-
-def test_circles_overlap_in_pairs_of_distances() -> None:
-    """An odd distance shares as much as the even one after it, which is less than before."""
-    shared = [Sdm.intersection(100, 40, d) for d in range(101)]
-    assert shared[0] == Sdm.activation_probability(100, 40)
-    assert all(shared[d] == shared[d + 1] for d in range(1, 100, 2))
-    assert all(shared[d] > shared[d + 1] for d in range(0, 80, 2))
-    assert shared[81:] == [0.0] * 20, "two circles of radius 40 end at 80"
-
-
-@pytest.mark.oracle
-def test_binomials_of_scipy() -> None:
-    stats = pytest.importorskip("scipy.stats", reason="SciPy is not installed")
-    for n in (1, 5, 64, 256, 1000, 5000):
-        for r in {0, n // 3, n // 2 - n // 20, n // 2, n}:
-            wanted = stats.binom.cdf(r, n, 0.5)
-            assert Sdm.activation_probability(n, r) == pytest.approx(wanted, rel=1e-9)
-    # sigma, from bit_error at a distance where phi is known: Phi(-phi / sigma).
-    n, h, r, t = 256, 10**4, 103, 500
-    d = np.arange(n + 1)
-    phi = np.array([h * Sdm.intersection(n, r, int(i)) for i in d])
-    weight = stats.binom.pmf(d, n, 0.5)
-    sigma = np.sqrt((t - 1) * (weight * (phi + phi**2)).sum())
-    bias = (t - 1) * (weight * phi * (1 - 2 * d / n)).sum()
-    for at in (0, 7, 40, 128, 256):
-        hetero = stats.norm.sf(phi[at] / sigma)
-        assert Sdm.bit_error(n, h, r, t, at) == pytest.approx(hetero, rel=1e-9)
-        auto = (1 - at / n) * stats.norm.sf((phi[at] + bias) / sigma)
-        auto += at / n * stats.norm.sf((phi[at] - bias) / sigma)
-        assert Sdm.bit_error(n, h, r, t, at, auto=True) == pytest.approx(auto, rel=1e-9)
-
-
-def test_radius_for_is_the_nearest() -> None:
-    """Of all radii, for probabilities between, at and beyond those there are."""
-    for n in (1, 2, 9, 40):
-        p = [reference.activation(n, r) for r in range(n + 1)]
-        for wanted in [0.0, 1e-30, 1.0, *map(float, p), *np.linspace(0, 1, 101).tolist()]:
-            best = min(range(n + 1), key=lambda r: abs(p[r] - reference.Fraction(wanted)))
-            assert Sdm.radius_for(n, wanted) == best, (n, wanted)
-
-
-@pytest.mark.parametrize("kind", ["hetero", "auto", "iterated"])
-def test_critical_distance_of_extremes(kind: str) -> None:
-    """One item is found from everywhere; far too many from nowhere."""
-    assert Sdm.critical_distance(256, 10**4, 103, 1, kind=kind) == 128
-    if kind != "auto":  # there the bits of the query itself come back
-        assert Sdm.critical_distance(256, 10**4, 103, 10**5, kind=kind) == 0
-    few = [Sdm.critical_distance(256, 10**5, 103, t, kind=kind) for t in (50, 100, 200, 400)]
-    assert few == sorted(few, reverse=True) and few[0] > few[-1] > 0
-
-
-def test_iterated_is_between_nothing_and_one_read() -> None:
-    """Noise that stays can only be worse than noise that is new at every read."""
-    for t in (50, 200, 1000, 5000):
-        iterated = Sdm.critical_distance(256, 10**5, 103, t, kind="iterated")
-        assert 0 <= iterated <= Sdm.critical_distance(256, 10**5, 103, t, kind="auto")
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: Sdm.activation_probability(0, 1), "n is 0"),
-        (lambda: Sdm.activation_probability(5, -1), "radius is -1"),
-        (lambda: Sdm.radius_for(10, 1.5), "activation is 1.5"),
-        (lambda: Sdm.radius_for(10, math.nan), "activation is nan"),
-        (lambda: Sdm.optimal_activation(0, 5), "n_locations is 0"),
-        (lambda: Sdm.intersection(5, 2, 6), "distance is 6"),
-        (lambda: Sdm.critical_distance(5, 1, 2, 3, kind="other"), "kind is 'other'"),
-        (lambda: Sdm.bit_error(5, 1, 2, 3, 5.5), "distance is 5.5"),
-    ],
-)
-def test_theory_refuses(call, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        call()
-
-
 # -------------------------------------------------------------------------------- simulation --
 
 
@@ -265,7 +70,7 @@ def test_measured_activation_is_binomial(rng) -> None:
     variance between addresses (that of a sample of 300 is known to sqrt(2 / 299) of itself).
     """
     n, h, r = 256, 10_000, 108
-    p = Sdm.activation_probability(n, r)
+    p = theory.sdm_activation(n, r)
     counts = Sdm(n, h, radius=r, seed=3).active(signs(rng, 300, n))
     assert counts.mean() == pytest.approx(h * p, abs=5 * math.sqrt(h * p / 300))
     assert counts.var(ddof=1) == pytest.approx(h * p * (1 - p), rel=5 * math.sqrt(2 / 299))
@@ -278,7 +83,7 @@ def test_moments_of_shared_locations_are_measured() -> None:
     Five standard errors of the mean over the memories.
     """
     n, h, r, pairs = 64, 2000, 24, 200
-    phi = np.array([h * Sdm.intersection(n, r, d) for d in range(n + 1)])
+    phi = np.array([h * theory.sdm_intersection(n, r, d) for d in range(n + 1)])
     weight = np.array([math.comb(n, d) / 2**n for d in range(n + 1)])
     first, second = [], []
     for seed in range(25):
@@ -305,7 +110,7 @@ def test_errors_given_the_shared_locations() -> None:
     """
     n, h, t, bits = 256, 10_000, 150, 3000
     rng = np.random.default_rng(44)
-    r = Sdm.radius_for(n, Sdm.optimal_activation(h, t))
+    r = theory.sdm_radius(n, theory.sdm_optimal_activation(h, t))
     memory = Sdm(n, h, radius=r, word_length=bits, seed=9)
     x, y = signs(rng, t, n), signs(rng, t, bits)
     memory.store(x, y)
@@ -332,8 +137,9 @@ def test_one_read_makes_the_errors_of_the_theory(auto: bool) -> None:
     fixed noise; with five standard errors of the mean over six memories.
     """
     n, h, t = 256, 10_000, 200
-    r = Sdm.radius_for(n, Sdm.optimal_activation(h, t))
+    r = theory.sdm_radius(n, theory.sdm_optimal_activation(h, t))
     assert r == 108
+    sizes = {"n_features": n, "n_locations": h, "radius": r, "n_patterns": t}
     distances = (20, 40, 60)
     errors = np.empty((6, len(distances)))
     for seed in range(6):
@@ -346,12 +152,12 @@ def test_one_read_makes_the_errors_of_the_theory(auto: bool) -> None:
             errors[seed, j] = (memory.read(flipped(rng, x, d)) != y).mean()
     mean, margin = errors.mean(axis=0), 5 * errors.std(axis=0, ddof=1) / math.sqrt(6)
     d_all = np.arange(n + 1)
-    phi = np.array([h * Sdm.intersection(n, r, int(d)) for d in d_all])
+    phi = np.array([h * theory.sdm_intersection(n, r, int(d)) for d in d_all])
     weight = np.array([math.comb(n, int(d)) / 2**n for d in d_all])
     sigma = math.sqrt((t - 1) * float((weight * (phi + phi**2)).sum()))
     bias = (t - 1) * float((weight * phi * (1 - 2 * d_all / n)).sum()) if auto else 0.0
     for j, d in enumerate(distances):
-        low = Sdm.bit_error(n, h, r, t, d, auto=auto)
+        low = theory.sdm_bit_error(d, **sizes, kind="auto" if auto else "hetero")
         s = np.arange(400)
         log_p = s * math.log(phi[d]) - phi[d] - np.array([math.lgamma(k + 1) for k in s])
         wrong = (1 - d / n) * reference.normal(-(s + bias) / sigma)
@@ -368,7 +174,8 @@ def test_critical_distance_is_where_reading_stops_to_help() -> None:
     Means of 800 queries.
     """
     n, h, t = 256, 10_000, 200
-    r = Sdm.radius_for(n, Sdm.optimal_activation(h, t))
+    r = theory.sdm_radius(n, theory.sdm_optimal_activation(h, t))
+    sizes = {"n_features": n, "n_locations": h, "radius": r, "n_patterns": t}
     found: dict[tuple[str, int], list[float]] = {}
     for seed in range(4):
         rng = np.random.default_rng(seed)
@@ -377,13 +184,13 @@ def test_critical_distance_is_where_reading_stops_to_help() -> None:
         hetero.store(x, y)
         auto.store(x)
         for side in (-6, 6):
-            d = round(Sdm.critical_distance(n, h, r, t, kind="hetero")) + side
+            d = round(theory.sdm_critical_distance(**sizes, kind="hetero")) + side
             wrong = (hetero.read(flipped(rng, x, d)) != y).sum(axis=1)
             found.setdefault(("hetero", side), []).append(wrong.mean() - d)
-            d = round(Sdm.critical_distance(n, h, r, t, kind="auto")) + side
+            d = round(theory.sdm_critical_distance(**sizes, kind="auto")) + side
             wrong = (auto.read(flipped(rng, x, d)) != x).sum(axis=1)
             found.setdefault(("auto", side), []).append(wrong.mean() - d)
-            d = round(Sdm.critical_distance(n, h, r, t, kind="iterated")) + side
+            d = round(theory.sdm_critical_distance(**sizes, kind="iterated")) + side
             state = auto.recall(flipped(rng, x, d)).state
             lost = (state != x).sum(axis=1) > 5
             found.setdefault(("iterated", side), []).append(lost.mean() - 0.5)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import reference_sdm as reference
 from uhn import theory
 
 KANERVA = {"n_features": 1000, "n_locations": 10**6, "radius": 451, "n_patterns": 10**4}
@@ -435,6 +436,7 @@ def test_activations_of_the_standard_case() -> None:
         (452, "1.32276492e-3"),
     ]:
         assert theory.sdm_activation(1000, radius) == printed(text)
+        assert theory.sdm_activation(1000, radius) == float(reference.activation(1000, radius))
     assert theory.sdm_activation(1000, 451) == pytest.approx(0.00107185004892366, rel=1e-14)
     # What a simulation of the full size measured: a mean and a spread near that of Poisson.
     assert theory.sdm_weight(0, **_locations()) == printed("1071.85")
@@ -450,6 +452,8 @@ def test_weights_of_the_standard_case() -> None:
     distances = [0, 50, 100, 150, 180, 200, 209, 220, 250, 300]
     values = [1071.85, 476.87, 285.83, 173.63, 127.72, 103.46, 92.91, 83.31, 59.39, 32.32]
     assert theory.sdm_weight(distances, **_locations()) == pytest.approx(values, abs=0.005)
+    half = theory.sdm_weight([100, 100.5, 101], **_locations())
+    assert half[1] == pytest.approx((half[0] + half[2]) / 2, rel=1e-15) and half[0] > half[2]
 
 
 def test_noise_of_the_standard_case() -> None:
@@ -463,6 +467,9 @@ def test_noise_of_the_standard_case() -> None:
     chance = [math.comb(1000, d) / 2**1000 for d in range(1001)]
     weights = theory.sdm_weight(np.arange(1001), **_locations())
     assert (chance * weights).sum() == pytest.approx(mean, rel=1e-12)
+    assert mean == pytest.approx(1.1488625274, rel=1e-9)
+    assert square == pytest.approx(2.641861, rel=1e-6)
+    assert (chance * (weights + weights**2)).sum() == pytest.approx(square, rel=1e-12)
     share = 1 - 2 * np.arange(1001) / 1000
     assert theory.sdm_bias(**KANERVA) == pytest.approx(
         (t - 1) * (chance * weights * share).sum(), rel=1e-12
@@ -470,14 +477,129 @@ def test_noise_of_the_standard_case() -> None:
 
 
 def test_critical_distances_of_the_standard_case() -> None:
-    """154 where words are not addresses, 235 where they are."""
-    assert round(theory.sdm_critical_distance(**KANERVA, kind="hetero")) == 154
-    auto = theory.sdm_critical_distance(**KANERVA)
-    assert round(auto) == 235
-    for kind, critical in (("hetero", 154.4), ("auto", auto)):
-        for d, worse in ((int(critical), False), (int(critical) + 1, True)):
-            error = theory.sdm_bit_error(d, **KANERVA, kind=kind)
-            assert (1000 * error > d) is worse
+    """154 where words are not addresses, 235 where they are: a read leaves as many wrong."""
+    assert theory.sdm_critical_distance(**KANERVA, kind="hetero") == printed("154.398")
+    assert theory.sdm_critical_distance(**KANERVA) == printed("234.543")
+    for kind in ("hetero", "auto"):
+        critical = theory.sdm_critical_distance(**KANERVA, kind=kind)
+        error = theory.sdm_bit_error(critical, **KANERVA, kind=kind)
+        assert 1000 * error == pytest.approx(critical, abs=1e-9)
+        inside, outside = math.floor(critical), math.ceil(critical)
+        for nearer, farther in ((critical - 5, critical + 5), (inside, outside)):
+            assert 1000 * theory.sdm_bit_error(nearer, **KANERVA, kind=kind) < nearer
+            assert 1000 * theory.sdm_bit_error(farther, **KANERVA, kind=kind) > farther
+
+
+def test_critical_distance_of_iterated_reading() -> None:
+    """A simulation of full size recovered 79 of 128 cues at 195 and 55 of 128 at 200.
+
+    Half of them, that is, at 198 +- 2: one standard error of 0.043 is 1.2 bits on the slope
+    of 0.037 a bit between the two.
+    """
+    d = theory.sdm_critical_distance(**KANERVA, kind="iterated")
+    assert d == pytest.approx(198.71, abs=0.01)
+    assert 195 < d < 200
+
+
+def test_iterated_reading_as_a_map_of_bits() -> None:
+    """From just inside the distance the map of frozen noise arrives, from just outside not.
+
+    n = 256, H = 10^5, T = 400. Every bit has its noise, a quantile of the normal distribution;
+    wrong bits of the start are spread over all of them alike, as a weight.
+    """
+    n, t = 256, 400
+    hard = {"n_features": n, "n_locations": 10**5, "radius": 103}
+    sizes = {**hard, "n_patterns": t}
+    critical = theory.sdm_critical_distance(**sizes, kind="iterated")
+    z = reference.quantiles(4000) * theory.sdm_noise(**sizes)
+    b = theory.sdm_bias(**sizes)
+    for start, arrives in ((critical - 1, True), (critical + 1, False)):
+        wrong = np.full(len(z), start / n)
+        for _ in range(300):
+            phi = theory.sdm_weight(n * wrong.mean(), **hard)
+            wrong = np.where(z < -(phi + b), 1, np.where(z > b - phi, 0, wrong))
+        assert bool(n * wrong.mean() < 2) is arrives, (start, n * wrong.mean())
+
+
+@pytest.mark.parametrize("kind", ["hetero", "auto", "iterated"])
+def test_critical_distances_of_extremes(kind: str) -> None:
+    """One item is found from everywhere; far too many from nowhere."""
+
+    def critical(h: int, t: int, n: int = 256, r: int = 103) -> float:
+        return theory.sdm_critical_distance(
+            n_features=n, n_locations=h, radius=r, n_patterns=t, kind=kind
+        )
+
+    assert critical(10**4, 1) == 128
+    assert [critical(10, 1, n, n) for n in range(2, 12)] == [n / 2 for n in range(2, 12)]
+    if kind != "auto":  # there the bits of the cue itself come back
+        assert critical(10**4, 10**5) == 0
+    few = [critical(10**5, t) for t in (50, 100, 200, 400)]
+    assert few == sorted(few, reverse=True) and few[0] > few[-1] > 0
+
+
+def test_a_memory_nearly_full_keeps_some_wrong_bits() -> None:
+    """A cue 1 bit away goes farther and one 2 away comes nearer: the end is above 2."""
+    sizes = {"n_features": 256, "n_locations": 10**5, "radius": 103, "n_patterns": 8000}
+    distances = np.array([1, 2, 3])
+    nearer = 256 * theory.sdm_bit_error(distances, **sizes) < distances
+    assert nearer.tolist() == [False, True, False]
+    assert 2 < theory.sdm_critical_distance(**sizes, kind="hetero") < 3
+
+
+def test_what_comes_nearer_from_far_away_only_finds_nothing() -> None:
+    """A read that leaves a quarter of the bits wrong wherever it begins has found no item."""
+    sizes = {"n_features": 31, "n_locations": 100, "radius": 12, "n_patterns": 20}
+    distances = np.arange(1, 16)
+    nearer = 31 * theory.sdm_bit_error(distances, **sizes) < distances
+    assert nearer.any() and not nearer[distances < 31 / 4].any()
+    assert theory.sdm_critical_distance(**sizes, kind="hetero") == 0
+
+
+def test_iterated_is_between_nothing_and_one_read() -> None:
+    """Noise that stays can only be worse than noise that is new at every read."""
+    for t in (50, 200, 1000, 5000):
+        sizes = {"n_features": 256, "n_locations": 10**5, "radius": 103, "n_patterns": t}
+        iterated = theory.sdm_critical_distance(**sizes, kind="iterated")
+        assert 0 <= iterated <= theory.sdm_critical_distance(**sizes, kind="auto")
+
+
+def test_kanervas_209_is_the_critical_distance_of_independent_words() -> None:
+    """Words that share several locations are counted as one there: less noise, 213 bits."""
+    n, h, t = KANERVA["n_features"], KANERVA["n_locations"], KANERVA["n_patterns"]
+    phi = theory.sdm_weight(np.arange(n + 1), **_locations())
+    pooled = reference.kanerva_pooled(phi, n, h, theory.sdm_activation(n, 451), t)
+    assert pooled == pytest.approx(212.84, abs=0.01)
+    hetero = theory.sdm_critical_distance(**KANERVA, kind="hetero")
+    assert abs(pooled - 209) < 0.1 * abs(hetero - 209)
+
+
+def test_another_radius_for_writing() -> None:
+    """Every function with the radius itself, and with another from the double sum."""
+    n, h, r, w, t = 64, 10_000, 20, 19, 100
+    sizes = {"n_features": n, "n_locations": h, "radius": r, "n_patterns": t}
+    both = {"n_features": n, "n_locations": h, "radius": r}
+    assert theory.sdm_weight(9, **both, write_radius=r) == theory.sdm_weight(9, **both)
+    assert theory.sdm_noise(**sizes, write_radius=r) == theory.sdm_noise(**sizes)
+    assert theory.sdm_bias(**sizes, write_radius=r) == theory.sdm_bias(**sizes)
+    phi = np.array([h * float(reference.intersection(n, r, w, d)) for d in range(n + 1)])
+    chance = np.array([math.comb(n, d) / 2**n for d in range(n + 1)])
+    d = np.arange(n + 1)
+    sigma = math.sqrt((t - 1) * (chance * (phi + phi**2)).sum())
+    b = (t - 1) * (chance * phi * (1 - 2 * d / n)).sum()
+    other = {**sizes, "write_radius": w}
+    assert theory.sdm_weight(d, **both, write_radius=w) == pytest.approx(phi, rel=1e-14)
+    assert theory.sdm_noise(**other) == pytest.approx(sigma, rel=1e-12)
+    assert theory.sdm_bias(**other) == pytest.approx(b, rel=1e-12)
+    wrong = reference.normal(-phi / sigma)
+    assert theory.sdm_bit_error(d, **other) == pytest.approx(wrong, rel=1e-9)
+    wrong = (1 - d / n) * reference.normal(-(phi + b) / sigma)
+    wrong += d / n * reference.normal(-(phi - b) / sigma)
+    assert theory.sdm_bit_error(d, **other, kind="auto") == pytest.approx(wrong, rel=1e-9)
+    for kind in ("hetero", "auto", "iterated"):
+        found = theory.sdm_critical_distance(**sizes, kind=kind, write_radius=[r, w])
+        assert found[0] == theory.sdm_critical_distance(**sizes, kind=kind)
+        assert found[1] == theory.sdm_critical_distance(**other, kind=kind) != found[0]
 
 
 def test_errors_of_a_read_by_their_formula() -> None:
@@ -516,6 +638,45 @@ def test_the_best_activation_and_the_capacity() -> None:
     assert ratio(best) <= min(ratio(best * 0.99), ratio(best * 1.01))
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 8, 13])
+def test_intersection_is_the_double_sum(n: int) -> None:
+    """For all pairs of radii and distances, to the last digit."""
+    for r in range(n + 1):
+        for w in range(n + 1):
+            found = theory.sdm_intersection(n, r, np.arange(n + 1), w)
+            for d in range(n + 1):
+                assert found[d] == float(reference.intersection(n, r, w, d)), (r, w, d)
+
+
+def test_intersection_of_long_addresses_is_the_double_sum() -> None:
+    """To the last digit, and the same whichever of the radii is which."""
+    for d in (0, 1, 2, 97, 98, 256):
+        wanted = float(reference.intersection(256, 103, 103, d))
+        assert theory.sdm_intersection(256, 103, d) == wanted
+    for d in (3, 4, 5, 60):
+        wanted = float(reference.intersection(256, 103, 99, d))
+        assert theory.sdm_intersection(256, 103, d, 99) == wanted
+        assert theory.sdm_intersection(256, 99, d, 103) == wanted
+
+
+def test_circles_overlap_in_pairs_of_distances() -> None:
+    """An odd distance shares as much as the even one after it, which is less than before."""
+    shared = theory.sdm_intersection(100, 40, np.arange(101)).tolist()
+    assert shared[0] == theory.sdm_activation(100, 40)
+    assert all(shared[d] == shared[d + 1] for d in range(1, 100, 2))
+    assert all(shared[d] > shared[d + 1] for d in range(0, 80, 2))
+    assert shared[81:] == [0.0] * 20, "two circles of radius 40 end at 80"
+
+
+def test_radius_is_the_nearest() -> None:
+    """Of all radii, for probabilities between, at and beyond those there are."""
+    for n in (1, 2, 9, 40):
+        p = [reference.activation(n, r) for r in range(n + 1)]
+        for wanted in [0.0, 1e-30, 1.0, *map(float, p), *np.linspace(0, 1, 101).tolist()]:
+            best = min(range(n + 1), key=lambda r: abs(p[r] - reference.Fraction(wanted)))
+            assert theory.sdm_radius(n, wanted) == best, (n, wanted)
+
+
 def test_balls_by_listing_addresses() -> None:
     """I(d) and p(r) are counts over all 2^n addresses for n = 1 ... 9."""
     for n in range(1, 10):
@@ -537,6 +698,10 @@ def test_special_functions_against_scipy() -> None:
     stats = pytest.importorskip("scipy.stats")
     n, r = np.array([[64], [256], [1000]]), np.array([20, 26, 32])
     assert theory.sdm_activation(n, r) == pytest.approx(stats.binom.cdf(r, n, 0.5), rel=1e-9)
+    for length in (1, 5, 64, 256, 1000, 5000):
+        r = np.unique([0, length // 3, length // 2 - length // 20, length // 2, length])
+        wanted = stats.binom.cdf(r, length, 0.5)
+        assert theory.sdm_activation(length, r) == pytest.approx(wanted, rel=1e-9)
     p = np.array([1e-6, 1e-3, 0.01, 0.2, 0.45])
     assert theory.hopfield_load(p) == pytest.approx(stats.norm.isf(p) ** -2.0, rel=1e-9)
     load = np.linspace(0.01, 3, 50)
@@ -547,6 +712,24 @@ def test_special_functions_against_scipy() -> None:
     assert theory.sdm_capacity(u, phi) == pytest.approx(
         stats.norm.ppf(phi ** (1 / u)) ** -2.0, rel=1e-9
     )
+
+
+@pytest.mark.oracle
+def test_one_read_against_scipy() -> None:
+    """sigma, b and both kinds of error at n = 256 from SciPy's two distributions."""
+    stats = pytest.importorskip("scipy.stats")
+    n, h, r, t = 256, 10**4, 103, 500
+    sizes = {"n_features": n, "n_locations": h, "radius": r, "n_patterns": t}
+    d = np.arange(n + 1)
+    phi = h * theory.sdm_intersection(n, r, d)
+    weight = stats.binom.pmf(d, n, 0.5)
+    sigma = np.sqrt((t - 1) * (weight * (phi + phi**2)).sum())
+    bias = (t - 1) * (weight * phi * (1 - 2 * d / n)).sum()
+    hetero = stats.norm.sf(phi / sigma)
+    assert theory.sdm_bit_error(d, **sizes) == pytest.approx(hetero, rel=1e-9)
+    auto = (1 - d / n) * stats.norm.sf((phi + bias) / sigma)
+    auto += d / n * stats.norm.sf((phi - bias) / sigma)
+    assert theory.sdm_bit_error(d, **sizes, kind="auto") == pytest.approx(auto, rel=1e-9)
 
 
 @pytest.mark.slow
@@ -616,9 +799,20 @@ def test_arguments_broadcast() -> None:
         (lambda: theory.sequence_capacity(10, 0), "degree"),
         (lambda: theory.mixed_sequence_capacity(10, 1.0, 1, 1), "gain"),
         (lambda: theory.sdm_activation(10, 11), "radius"),
+        (lambda: theory.sdm_activation(0, 1), "n_features is 0"),
+        (lambda: theory.sdm_activation(5, -1), "radius is -1"),
+        (lambda: theory.sdm_radius(10, math.nan), "activation is nan"),
+        (lambda: theory.sdm_optimal_activation(0, 5), "n_locations is 0"),
+        (lambda: theory.sdm_intersection(5, 2, 6), "distance is 6"),
+        (lambda: theory.sdm_intersection(5, 2, 1, 6), "write_radius is 6"),
+        (lambda: theory.sdm_noise(**KANERVA, write_radius=-1), "write_radius is -1"),
+        (lambda: theory.sdm_weight(-0.5, **_locations()), "distance is -0.5"),
+        (lambda: theory.sdm_bit_error(1000.5, **KANERVA), "distance is 1000.5"),
+        (lambda: theory.sdm_bit_error(1, **KANERVA, kind="iterated"), "kind is 'iterated'"),
+        (lambda: theory.sdm_critical_distance(**KANERVA, kind="other"), "kind is 'other'"),
         (lambda: theory.sdm_bit_error(1001, **KANERVA), "distance"),
         (lambda: theory.sdm_bit_error(1, **KANERVA, kind="none"), "kind"),
-        (lambda: theory.sdm_radius(10, 1.5), "activation"),
+        (lambda: theory.sdm_radius(10, 1.5), "activation is 1.5"),
         (lambda: theory.sdm_capacity(1, 0.5), "guess"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +11,27 @@ import numpy.typing as npt
 from uhn import _core
 from uhn.results import STATUSES, Recall, Trace
 
-__all__ = ["CODINGS", "Model", "decode", "encode", "real_rows", "settle", "take_choice"]
+__all__ = [
+    "CODINGS",
+    "FIXED_POINT",
+    "NONE_ACTIVE",
+    "STEP_LIMIT",
+    "TWO_CYCLE",
+    "Model",
+    "Recall",
+    "decode",
+    "encode",
+    "make_trace",
+    "read_only",
+    "real_rows",
+    "settle",
+    "sign",
+    "take_choice",
+    "two_state_rows",
+]
 
 Array = npt.NDArray[Any]
+_A = TypeVar("_A", bound=npt.NDArray[Any])
 
 #: The two ways to write a two-state unit.
 CODINGS = ("bipolar", "binary")
@@ -115,11 +133,36 @@ def _not_coded(value: Any, place: str, coding: str) -> str:
     return f"{place} is {value:g}, but coding='{coding}' has {low} and 1 only; {fix}"
 
 
+def two_state_rows(
+    array: npt.ArrayLike, n_columns: int, coding: str, name: str
+) -> tuple[npt.NDArray[np.int8], bool, np.dtype[Any]]:
+    """Rows of +1 and -1, whether they came as one row, and the type to answer in.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `real_rows` and `encode`.
+    """
+    rows, single = real_rows(array, n_columns, name)
+    return encode(rows, coding, name), single, rows.dtype
+
+
 def decode(states: npt.NDArray[np.int8], coding: str, dtype: npt.DTypeLike) -> Array:
     """int8 of +1 and -1 in the caller's coding and type."""
     if coding == "bipolar":
         return states.astype(dtype)
     return (states > 0).astype(dtype)
+
+
+def sign(fields: Array, now: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+    """The signs of fields; a unit whose field is 0 stays what it is now."""
+    return np.where(fields > 0, 1, np.where(fields < 0, -1, now)).astype(np.int8)
+
+
+def read_only(array: _A) -> _A:
+    """The array itself, which cannot be written to any more."""
+    array.flags.writeable = False
+    return array
 
 
 def settle(
@@ -199,6 +242,3 @@ def make_trace(
         None if energy is None else np.stack([energy(states) for states in way]),
         None if overlaps is None else np.stack([overlaps(states) for states in way]),
     )
-
-
-__all__ += ["FIXED_POINT", "NONE_ACTIVE", "STEP_LIMIT", "TWO_CYCLE", "Recall", "make_trace"]

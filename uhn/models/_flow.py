@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from uhn import _core
-from uhn.models._base import FIXED_POINT, STEP_LIMIT
+from uhn.models._base import FIXED_POINT, STEP_LIMIT, real_rows
 from uhn.results import STATUSES, Recall, Source, Trace
 
 __all__ = [
@@ -206,6 +206,18 @@ def positive(value: Any, name: str, *, zero: bool = False) -> float:
             f"{name} is {number:g}; it must be finite and {'>=' if zero else '>'} 0"
         )
     return number
+
+
+def one_or_each(
+    array: npt.ArrayLike, n_columns: int, n_states: int, dtype: npt.DTypeLike, name: str
+) -> Array:
+    """A row for every state, of the array's one row or of as many as there are states."""
+    rows, _ = real_rows(array, n_columns, name)
+    if len(rows) not in (1, n_states):
+        raise ValueError(
+            f"{name} has {len(rows)} rows for {n_states} states; pass one, or one a state"
+        )
+    return np.array(np.broadcast_to(rows, (n_states, n_columns)), dtype, order="C")
 
 
 def take_step(dt: Any, method: str, shortest: float, what: str) -> float:

@@ -15,7 +15,9 @@ from uhn.models._base import (
     encode,
     real_rows,
     settle,
+    sign,
     take_choice,
+    two_state_rows,
 )
 from uhn.models._schedule import whole
 from uhn.results import Recall, Trace
@@ -80,11 +82,11 @@ class _Layers:
 
     def next_values(self, x: States, y: States) -> States:
         """y <- sign(W^T x + c); a unit without a field stays what it is."""
-        return _sign(_add(self.of_values(x), self._value_bias), y)
+        return sign(_add(self.of_values(x), self._value_bias), y)
 
     def next_patterns(self, x: States, y: States) -> States:
         """x <- sign(W y + b)."""
-        return _sign(_add(self.of_patterns(y), self._bias), x)
+        return sign(_add(self.of_patterns(y), self._bias), x)
 
     def scores(self, x: States) -> Array:
         """The sum of products of each state and each pattern, (n, n_patterns)."""
@@ -284,8 +286,8 @@ class BidirectionalAssociativeMemory(Model):
         ValueError
             If shapes do not fit, or an entry is not of the coding. Nothing is stored then.
         """
-        x, _ = self._taken(patterns, self.n_features, "patterns")
-        y, _ = self._taken(values, self.n_values, "values")
+        x, _, _ = two_state_rows(patterns, self.n_features, self.coding, "patterns")
+        y, _, _ = two_state_rows(values, self.n_values, self.coding, "values")
         if len(x) != len(y):
             raise ValueError(f"{len(x)} patterns but {len(y)} values: a pair needs one of each")
         rows = x.astype(np.float64), y.astype(np.float64)
@@ -460,10 +462,6 @@ class BidirectionalAssociativeMemory(Model):
             layers, rest[:, :n], rest[:, n:], steps, codes, change, single, dtype, way
         )
 
-    def _taken(self, array: npt.ArrayLike, n_columns: int, name: str) -> tuple[States, bool]:
-        rows, single = real_rows(array, n_columns, name)
-        return encode(rows, self.coding, name), single
-
     def _pair(
         self, states: npt.ArrayLike | None, values: npt.ArrayLike | None
     ) -> tuple[States, States, bool, npt.DTypeLike]:
@@ -474,8 +472,7 @@ class BidirectionalAssociativeMemory(Model):
             (values, self.n_values, "values"),
         ):
             if array is not None:
-                rows, single = real_rows(array, width, name)
-                given.append((name, encode(rows, self.coding, name), single, rows.dtype))
+                given.append((name, *two_state_rows(array, width, self.coding, name)))
         if len(given) == 2 and (given[0][1].shape[0], given[0][2]) != (
             given[1][1].shape[0], given[1][2],
         ):  # fmt: skip
@@ -514,10 +511,6 @@ def _fields(memory: uhn.Memory, joined: Array | None, states: Array) -> Array:
 
 def _add(fields: Array, bias: Array | None) -> Array:
     return fields if bias is None else fields + bias
-
-
-def _sign(fields: Array, now: States) -> States:
-    return np.where(fields > 0, 1, np.where(fields < 0, -1, now)).astype(np.int8)
 
 
 def _vector(array: npt.ArrayLike | None, name: str, size: int) -> Array | None:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from uhn import _core
 from uhn.models import _flow
-from uhn.models._base import CODINGS, Model, encode, real_rows, take_choice
+from uhn.models._base import CODINGS, Model, encode, read_only, real_rows, take_choice
 from uhn.models._flow import Parts, Term, Trajectory
 
 __all__ = ["ContinuousHopfieldNetwork"]
@@ -257,7 +257,7 @@ class ContinuousHopfieldNetwork(Model):
         self.__init__(**state["config"])  # type: ignore[misc]
         for name, array in state["stored"].items():
             if array is not None:
-                array.flags.writeable = False
+                read_only(array)
             setattr(self, name, array)
 
     # ------------------------------------------------------------------------------ dynamics --
@@ -426,12 +426,7 @@ class ContinuousHopfieldNetwork(Model):
         if inputs is None:
             return None
         weights, _ = self._take_weights()
-        rows, _ = real_rows(inputs, len(weights), "inputs")
-        if len(rows) not in (1, n_states):
-            raise ValueError(
-                f"inputs has {len(rows)} rows for {n_states} states; pass one, or one a state"
-            )
-        return np.array(np.broadcast_to(rows, (n_states, rows.shape[1])), weights.dtype)
+        return _flow.one_or_each(inputs, len(weights), n_states, weights.dtype, "inputs")
 
     def _time_constant(self) -> tuple[float, str]:
         if not self.leak:
@@ -551,6 +546,4 @@ class _Source:
 
 def _frozen(array: Array) -> Array:
     """A C-contiguous copy that cannot be written to."""
-    result = np.array(array, order="C")
-    result.flags.writeable = False
-    return result
+    return read_only(np.array(array, order="C"))

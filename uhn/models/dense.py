@@ -10,8 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from uhn import _core
-from uhn.models._base import CODINGS, Model, decode, encode, make_trace, real_rows, take_choice
-from uhn.models._schedule import Schedule, make_schedule, whole
+from uhn.models._base import (
+    CODINGS,
+    Model,
+    decode,
+    encode,
+    make_trace,
+    read_only,
+    take_choice,
+    two_state_rows,
+)
+from uhn.models._schedule import Schedule, cut_schedule, make_schedule, whole
 from uhn.results import Recall
 
 __all__ = ["DenseAssociativeMemory"]
@@ -292,7 +301,9 @@ class DenseAssociativeMemory(Model):
         settled, before, sweeps, codes, changed = _settle(stored, runs, spins)
         way = [spins] if trace else []
         for t in range(int(sweeps.max(initial=0)) if trace else 0):
-            moved = _settle(stored, [(rows, _cut(one, t)) for rows, one in runs], way[-1])[0]
+            moved = _settle(
+                stored, [(rows, cut_schedule(one, t, 1)) for rows, one in runs], way[-1]
+            )[0]
             way.append(np.where((sweeps > t)[:, np.newaxis], moved, way[-1]))
         return Recall.of_batch(
             decode(settled, self.coding, dtype),
@@ -379,9 +390,7 @@ class DenseAssociativeMemory(Model):
     @property
     def patterns(self) -> Spins:
         """What is stored, in the coding of the memory, (n_patterns, n_features): read-only."""
-        rows = decode(self._stored.patterns, self.coding, np.int8)
-        rows.flags.writeable = False
-        return rows
+        return read_only(decode(self._stored.patterns, self.coding, np.int8))
 
     @property
     def n_patterns(self) -> int:
@@ -394,13 +403,16 @@ class DenseAssociativeMemory(Model):
     # ------------------------------------------------------------------------------- inside --
 
     def _take(self, rows: npt.ArrayLike, name: str) -> tuple[Spins, bool, np.dtype[Any]]:
-        taken, single = real_rows(rows, self.n_features, name)
-        return encode(taken, self.coding, name), single, taken.dtype
+        return two_state_rows(rows, self.n_features, self.coding, name)
 
     def _store(self, patterns: Spins) -> _Stored:
-        patterns.flags.writeable = False
         return _Stored(
-            patterns, self.interaction, self.degree, self.rectified, self.coding, self.scale
+            read_only(patterns),
+            self.interaction,
+            self.degree,
+            self.rectified,
+            self.coding,
+            self.scale,
         )
 
     def _full(self) -> _Stored:
@@ -475,14 +487,6 @@ def _settle(stored: _Stored, runs: list[_Run], spins: Spins) -> Settled:
         found = _core._dense_settle(engine, np.ascontiguousarray(spins[rows]), schedule)
         settled[rows], before[rows], sweeps[rows], codes[rows], changed[rows] = found
     return out
-
-
-def _cut(schedule: Schedule, t: int) -> Schedule:
-    """Sweep t alone of a schedule that begins at 0."""
-    order, given, seed, _, _, tie, clamped, temperatures = schedule
-    if temperatures is not None:
-        temperatures = np.ascontiguousarray(temperatures[t : t + 1])
-    return order, given, seed, t, 1, tie, clamped, temperatures
 
 
 class _Stored:

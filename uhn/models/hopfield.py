@@ -6,14 +6,24 @@ import functools
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from uhn import _core
-from uhn.models._base import CODINGS, Model, decode, encode, make_trace, real_rows, take_choice
-from uhn.models._schedule import Schedule, make_schedule, whole
+from uhn.models._base import (
+    CODINGS,
+    Model,
+    decode,
+    encode,
+    make_trace,
+    read_only,
+    real_rows,
+    take_choice,
+    two_state_rows,
+)
+from uhn.models._schedule import Schedule, cut_schedule, make_schedule, whole
 from uhn.results import Recall
 
 __all__ = ["HopfieldNetwork"]
@@ -21,7 +31,6 @@ __all__ = ["HopfieldNetwork"]
 Array = npt.NDArray[Any]
 Spins = npt.NDArray[np.int8]
 Floats = npt.NDArray[np.float64]
-_A = TypeVar("_A", bound=npt.NDArray[Any])
 
 RULES = ("hebb", "storkey", "pseudo_inverse", "perceptron", "covariance")
 SCALES = ("none", "neurons", "patterns")
@@ -147,7 +156,7 @@ class HopfieldNetwork(Model):
         self.kappa = _number(kappa, "kappa")
         self.max_epochs = whole(max_epochs, "max_epochs", 1)
         self._bias = None if bias is None else _take_bias(bias, self.n_features)
-        self._stored = _Stored(_read_only(np.empty((0, self.n_features), dtype=np.int8)))
+        self._stored = _Stored(read_only(np.empty((0, self.n_features), dtype=np.int8)))
         self._wired: tuple[_Stored, dict[str, _Wiring]] | None = None
         self._form: str | None = None
         if self.kappa < 0:
@@ -232,10 +241,10 @@ class HopfieldNetwork(Model):
             np.fill_diagonal(given, 0)
         known = network._stored.patterns
         if patterns is not None:
-            known = network._take_patterns(patterns)[0]
+            known, _, _ = network._take_states(patterns, "patterns")
         elif scale == "patterns":
             raise ValueError("scale='patterns' needs patterns=: their number is the scale")
-        network._stored = _Stored(_read_only(known), given=_read_only(given))
+        network._stored = _Stored(read_only(known), given=read_only(given))
         return network
 
     # ----------------------------------------------------------------------------- learning --
@@ -267,7 +276,7 @@ class HopfieldNetwork(Model):
         RuntimeWarning
             If the perceptron rule ended with units below the margin.
         """
-        spins, _ = self._take_patterns(patterns)
+        spins, _, _ = self._take_states(patterns, "patterns")
         self._refuse_change("store")
         if len(spins):
             self._stored = self._learn(self._stored, spins)
@@ -289,7 +298,7 @@ class HopfieldNetwork(Model):
         ValueError
             If one of them is not stored; nothing is forgotten then.
         """
-        spins, _ = self._take_patterns(patterns)
+        spins, _, _ = self._take_states(patterns, "patterns")
         self._refuse_change("forget")
         stored = self._stored
         places: dict[bytes, list[int]] = {}
@@ -306,17 +315,17 @@ class HopfieldNetwork(Model):
             gone.append(found.pop())
         if not gone:
             return self
-        left = _read_only(np.delete(stored.patterns, gone, axis=0))
+        left = read_only(np.delete(stored.patterns, gone, axis=0))
         if self.rule in ("hebb", "covariance"):
             counts, n_counted = stored.counted
             if counts is not None:
                 counted = [i for i in gone if i < n_counted]
                 counts = counts.copy()
                 _core._network_hebb(counts, stored.patterns[counted], -1)
-                counts, n_counted = _read_only(counts), n_counted - len(counted)
+                counts, n_counted = read_only(counts), n_counted - len(counted)
             self._stored = replace(stored, patterns=left, counted=(counts, n_counted))
         else:
-            empty = _Stored(_read_only(np.empty((0, self.n_features), dtype=np.int8)))
+            empty = _Stored(read_only(np.empty((0, self.n_features), dtype=np.int8)))
             self._stored = self._learn(empty, left) if len(left) else empty
         return self
 
@@ -364,9 +373,11 @@ class HopfieldNetwork(Model):
             # Always the difference of the two, so that dreams in two calls are those of one.
             wiring = self._wire(stored, np.subtract(raw, dreamt, out=matrix))
             start = _core._learn_start(schedule[2], dream, self.n_features)
-            settled = wiring.settle(start[np.newaxis], _cut(schedule, dream * n_steps, n_steps))
+            settled = wiring.settle(
+                start[np.newaxis], cut_schedule(schedule, dream * n_steps, n_steps)
+            )
             _core._learn_dream(dreamt, settled[0][0], -step, mask)
-        self._stored = replace(stored, dreamt=_read_only(dreamt), n_dreams=first + n_dreams)
+        self._stored = replace(stored, dreamt=read_only(dreamt), n_dreams=first + n_dreams)
         return self
 
     def dream(self, t: float) -> HopfieldNetwork:
@@ -656,11 +667,11 @@ class HopfieldNetwork(Model):
         """W as it acts, [i, j] from unit j to unit i: a copy, read-only."""
         stored = self._stored
         if len(stored.patterns) == 0 and stored.given is None:
-            return _read_only(np.zeros((self.n_features, self.n_features)))
+            return read_only(np.zeros((self.n_features, self.n_features)))
         raw = self._raw(stored)
         if stored.dreamt is not None:
             raw = raw - stored.dreamt
-        return _read_only(self._factor(stored) * raw)
+        return read_only(self._factor(stored) * raw)
 
     @property
     def bias(self) -> Floats:
@@ -668,13 +679,13 @@ class HopfieldNetwork(Model):
         stored = self._stored
         if len(stored.patterns) == 0 and stored.given is None:
             b = np.zeros(self.n_features) if self._bias is None else self._bias.copy()
-            return _read_only(b)
+            return read_only(b)
         return self._wiring().bias
 
     @property
     def patterns(self) -> Spins:
         """What is stored, in the coding of the network, (n_patterns, n_features): read-only."""
-        return _read_only(decode(self._stored.patterns, self.coding, np.int8))
+        return read_only(decode(self._stored.patterns, self.coding, np.int8))
 
     @property
     def n_patterns(self) -> int:
@@ -706,15 +717,10 @@ class HopfieldNetwork(Model):
 
     # ------------------------------------------------------------------------------- inside --
 
-    def _take_patterns(self, patterns: npt.ArrayLike) -> tuple[Spins, bool]:
-        rows, single = real_rows(patterns, self.n_features, "patterns")
-        return encode(rows, self.coding, "patterns"), single
-
     def _take_states(
         self, states: npt.ArrayLike, name: str = "states"
     ) -> tuple[Spins, bool, np.dtype[Any]]:
-        rows, single = real_rows(states, self.n_features, name)
-        return encode(rows, self.coding, name), single, rows.dtype
+        return two_state_rows(states, self.n_features, self.coding, name)
 
     def _refuse_change(self, verb: str) -> None:
         if self._stored.given is not None:
@@ -730,7 +736,7 @@ class HopfieldNetwork(Model):
 
     def _learn(self, stored: _Stored, spins: Spins) -> _Stored:
         """What is stored once `spins` are learned too."""
-        patterns = _read_only(np.concatenate([stored.patterns, spins]))
+        patterns = read_only(np.concatenate([stored.patterns, spins]))
         if self.rule in ("hebb", "covariance"):
             return replace(stored, patterns=patterns)
         mask = None if self.mask is None else np.ascontiguousarray(self.mask, dtype=np.uint8)
@@ -768,7 +774,7 @@ class HopfieldNetwork(Model):
                     RuntimeWarning,
                     stacklevel=3,
                 )
-        return replace(stored, patterns=patterns, learned=_read_only(learned))
+        return replace(stored, patterns=patterns, learned=read_only(learned))
 
     def _unit(self, stored: _Stored) -> float:
         """W / A."""
@@ -798,7 +804,7 @@ class HopfieldNetwork(Model):
             n = self.n_features
             counts = np.zeros((n, n), dtype=np.int32) if counts is None else counts.copy()
             _core._network_hebb(counts, np.ascontiguousarray(stored.patterns[n_counted:]), 1)
-            stored.counted = _read_only(counts), len(stored.patterns)
+            stored.counted = read_only(counts), len(stored.patterns)
         return counts
 
     def _raw(self, stored: _Stored) -> Array:
@@ -921,7 +927,7 @@ class HopfieldNetwork(Model):
                 keep=self.diagonal == "keep",
                 symmetric=symmetric,
                 coding=self.coding,
-                bias=_read_only(b.copy()),
+                bias=read_only(b.copy()),
                 offset=0.0,
                 patterns=stored.patterns,
             )
@@ -940,7 +946,7 @@ class HopfieldNetwork(Model):
             keep=self.diagonal == "keep",
             symmetric=symmetric,
             coding=self.coding,
-            bias=_read_only(b.copy()),
+            bias=read_only(b.copy()),
             offset=float(half.sum() / 4 + b.sum() / 2),
             patterns=stored.patterns,
         )
@@ -1092,7 +1098,7 @@ class _Dynamics:
         """`n` sweeps from number `first` of the states at `rows`; None is all."""
         if self.rows is None:
             chosen = spins if rows is None else spins[rows]
-            return wiring.settle(chosen, _cut(self.schedules[0], first, n))
+            return wiring.settle(chosen, cut_schedule(self.schedules[0], first, n))
         settled = spins.copy()
         sweeps = np.zeros(len(spins), dtype=np.int64)
         codes = np.zeros(len(spins), dtype=np.uint8)
@@ -1100,7 +1106,7 @@ class _Dynamics:
         for schedule, own in zip(self.schedules, self.rows, strict=False):
             at = own if rows is None else np.intersect1d(own, rows, assume_unique=True)
             if len(at):
-                found = wiring.settle(spins[at], _cut(schedule, first, n))
+                found = wiring.settle(spins[at], cut_schedule(schedule, first, n))
                 settled[at], sweeps[at], codes[at], changed[at] = found
         if rows is None:
             return settled, sweeps, codes, changed
@@ -1146,15 +1152,6 @@ class _Answer:
         return self.wiring.overlaps(decode(asked, self.wiring.coding, np.float64))
 
 
-def _cut(schedule: Schedule, first: int, n: int | None) -> Schedule:
-    """Sweeps [first, first + n) of a schedule that begins at 0."""
-    order, given, seed, _, n_all, tie, clamped, temperatures = schedule
-    n = n_all if n is None else n
-    if temperatures is not None:
-        temperatures = np.ascontiguousarray(temperatures[first : first + n])
-    return order, given, seed, first, n, tie, clamped, temperatures
-
-
 # --------------------------------------------------------------------------------- arguments --
 
 
@@ -1184,7 +1181,7 @@ def _take_bias(bias: npt.ArrayLike, n_features: int) -> Floats:
     array = np.array(np.broadcast_to(array, (n_features,)), dtype=np.float64)
     if not np.isfinite(array).all():
         raise ValueError(f"bias[{int(np.argmin(np.isfinite(array)))}] is not finite")
-    return _read_only(array)
+    return read_only(array)
 
 
 def _take_mask(mask: npt.ArrayLike, n_features: int) -> npt.NDArray[np.bool_]:
@@ -1195,7 +1192,7 @@ def _take_mask(mask: npt.ArrayLike, n_features: int) -> npt.NDArray[np.bool_]:
         raise ValueError(
             f"mask has shape {array.shape}; it must be ({n_features}, {n_features})"
         )
-    return _read_only(array.copy())
+    return read_only(array.copy())
 
 
 def _narrowest(matrix: Array) -> str:
@@ -1216,8 +1213,3 @@ def _span(patterns: Spins) -> tuple[Floats, Floats]:
     _, values, basis = np.linalg.svd(patterns.astype(np.float64), full_matrices=False)
     some = values > values[0] * max(patterns.shape) * np.finfo(np.float64).eps
     return basis[some], values[some] ** 2
-
-
-def _read_only(array: _A) -> _A:
-    array.flags.writeable = False
-    return array

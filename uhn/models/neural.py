@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from uhn import _core
 from uhn.models import _flow
-from uhn.models._base import Model, real_rows, take_choice
+from uhn.models._base import Model, read_only, real_rows, take_choice
 from uhn.models._flow import Parts, Term, Trajectory
 from uhn.models._lagrangian import SIMPLEX, Lagrangian
 
@@ -268,9 +268,7 @@ class NeuralDynamics(Model):
 
         def joined(old: Array | None, new: Array) -> Array:
             new = new.astype(dtype)
-            both = np.array(new) if old is None else np.concatenate([old, new])
-            both.flags.writeable = False
-            return both
+            return read_only(np.array(new) if old is None else np.concatenate([old, new]))
 
         self._patterns = joined(self._patterns, rows)
         self._values = None if paired is None else joined(self._values, paired)
@@ -321,7 +319,7 @@ class NeuralDynamics(Model):
         self._patterns, self._values = state["stored"]
         for array in state["stored"]:
             if array is not None:
-                array.flags.writeable = False
+                read_only(array)
 
     # ------------------------------------------------------------------------------ dynamics --
 
@@ -458,13 +456,8 @@ class NeuralDynamics(Model):
     ) -> Array | None:
         if inputs is None:
             return None
-        rows, _ = real_rows(inputs, stored.patterns.shape[1], "inputs")
-        if len(rows) not in (1, n_states):
-            raise ValueError(
-                f"inputs has {len(rows)} rows for {n_states} states; pass one, or one a state"
-            )
-        shape = (n_states, rows.shape[1])
-        return np.ascontiguousarray(np.broadcast_to(rows, shape), stored.patterns.dtype)
+        patterns = stored.patterns
+        return _flow.one_or_each(inputs, patterns.shape[1], n_states, patterns.dtype, "inputs")
 
     def _shortest(self) -> tuple[float, str]:
         """The shortest time constant that is known, and its name."""
@@ -546,15 +539,10 @@ class NeuralDynamics(Model):
     def _take_hidden(
         self, hidden: npt.ArrayLike | None, n_states: int, stored: _Stored
     ) -> Array:
-        shape = (n_states, len(stored.patterns))
+        n, dtype = len(stored.patterns), stored.patterns.dtype
         if hidden is None:
-            return np.zeros(shape, stored.patterns.dtype)
-        h, _ = real_rows(hidden, len(stored.patterns), "hidden")
-        if len(h) not in (1, n_states):
-            raise ValueError(
-                f"hidden has {len(h)} rows for {n_states} states; pass one, or one a state"
-            )
-        return np.array(np.broadcast_to(h, shape), stored.patterns.dtype)
+            return np.zeros((n_states, n), dtype)
+        return _flow.one_or_each(hidden, n, n_states, dtype, "hidden")
 
     def _explain(self, stored: _Stored) -> str:
         """What to do about a flow that explodes."""

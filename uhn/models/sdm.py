@@ -10,9 +10,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from uhn import _core
+from uhn import _core, theory
 
-from . import _sdm_theory as theory
 from ._base import (
     CODINGS,
     Array,
@@ -21,11 +20,13 @@ from ._base import (
     decode,
     encode,
     make_trace,
+    read_only,
     real_rows,
     settle,
     take_choice,
+    two_state_rows,
 )
-from ._schedule import TIES, whole
+from ._schedule import TIES, take_seed, whole
 
 __all__ = ["SparseDistributedMemory"]
 
@@ -65,8 +66,8 @@ class SparseDistributedMemory(Model):
         From 0 to n_features, inclusive. It or `activation` has to be given.
     activation : float, optional
         The part of all addresses that is to be within the radius, in its place: the radius
-        whose probability is nearest (`radius_for`). The best for T items is
-        `optimal_activation`.
+        whose probability is nearest (`uhn.theory.sdm_radius`). The best for T items is
+        `uhn.theory.sdm_optimal_activation`.
     write_radius : int, optional
         For writing, if it is to be another one. Not without hard locations.
     word_length : int, optional
@@ -89,8 +90,8 @@ class SparseDistributedMemory(Model):
     wrapping (`n_saturated`); sums are exact. An answer does not depend on the batch, the
     number of threads or the CPU. Nobody may write to a memory while somebody else reads it.
 
-    `activation_probability`, `radius_for`, `optimal_activation`, `intersection`, `bit_error`
-    and `critical_distance` say what to expect.
+    What to expect of it is in `uhn.theory`: `sdm_activation`, `sdm_bit_error`,
+    `sdm_critical_distance`, `sdm_capacity` and what they are made of.
 
     Source: Kanerva, Sparse Distributed Memory, MIT Press 1988; as an equation: Millidge et al.,
     ICML 2022, arXiv 2202.04557.
@@ -141,16 +142,14 @@ class SparseDistributedMemory(Model):
             self.n_features if word_length is None else whole(word_length, "word_length", 1)
         )
         self.coding = take_choice(coding, "coding", CODINGS)
-        self.seed = whole(seed, "seed", 0)
-        if self.seed >= 2**64:
-            raise ValueError(f"seed is {seed}; it must be below 2**64")
+        self.seed = take_seed(seed)
         if (radius is None) == (activation is None):
             raise ValueError(
                 "pass radius=, or activation= in its place: a probability, of which "
-                "SparseDistributedMemory.optimal_activation(n_locations, n_items) is the best"
+                "uhn.theory.sdm_optimal_activation(n_locations, n_patterns) is the best"
             )
         if activation is not None:
-            radius = theory.radius_for(self.n_features, activation)
+            radius = theory.sdm_radius(self.n_features, activation)
         self.radius = self._take_radius(radius, "radius")
         if tie is None:
             tie = "keep" if self.word_length == self.n_features else "-1"
@@ -264,9 +263,7 @@ class SparseDistributedMemory(Model):
 
         Unpacked at every access. In the equation form these are the addresses stored.
         """
-        rows = _unpack(self._rows()[0], self.n_features, self.coding, np.int8)
-        rows.flags.writeable = False
-        return rows
+        return read_only(_unpack(self._rows()[0], self.n_features, self.coding, np.int8))
 
     @property
     def counters(self) -> npt.NDArray[np.int16]:
@@ -274,9 +271,7 @@ class SparseDistributedMemory(Model):
 
         In the equation form these are the words stored, as +1 and -1.
         """
-        view = self._rows()[1].view()
-        view.flags.writeable = False
-        return view
+        return read_only(self._rows()[1].view())
 
     @property
     def n_saturated(self) -> int:
@@ -335,8 +330,7 @@ class SparseDistributedMemory(Model):
         RuntimeWarning
             If no hard location is within the radius of an address: that word is lost.
         """
-        rows, _ = real_rows(addresses, self.n_features, "addresses")
-        bits = encode(rows, self.coding, "addresses")
+        bits, _, _ = two_state_rows(addresses, self.n_features, self.coding, "addresses")
         if words is None:
             if self.word_length != self.n_features:
                 raise ValueError(
@@ -346,9 +340,9 @@ class SparseDistributedMemory(Model):
             word_bits = bits
         else:
             word_rows, _ = real_rows(words, self.word_length, "words")
-            if len(word_rows) != len(rows):
+            if len(word_rows) != len(bits):
                 raise ValueError(
-                    f"there are {len(rows)} addresses and {len(word_rows)} words; one each"
+                    f"there are {len(bits)} addresses and {len(word_rows)} words; one each"
                 )
             word_bits = encode(word_rows, self.coding, "words")
         if len(bits) == 0:
@@ -550,15 +544,6 @@ class SparseDistributedMemory(Model):
         take_choice(mode, "mode", ("sync",))
         return False
 
-    # ---------------------------------------------------------------- what is to be expected --
-
-    activation_probability = staticmethod(theory.activation_probability)
-    radius_for = staticmethod(theory.radius_for)
-    optimal_activation = staticmethod(theory.optimal_activation)
-    intersection = staticmethod(theory.intersection)
-    bit_error = staticmethod(theory.bit_error)
-    critical_distance = staticmethod(theory.critical_distance)
-
     # ------------------------------------------------------------------------------- private --
 
     def _take_radius(self, radius: Any, name: str) -> int:
@@ -571,8 +556,7 @@ class SparseDistributedMemory(Model):
         return number
 
     def _take(self, queries: npt.ArrayLike) -> tuple[npt.NDArray[np.int8], bool, Any]:
-        rows, single = real_rows(queries, self.n_features, "queries")
-        return encode(rows, self.coding, "queries"), single, rows.dtype
+        return two_state_rows(queries, self.n_features, self.coding, "queries")
 
     def _rows(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int16]]:
         """Addresses and counters that are in use."""

@@ -16,9 +16,10 @@ from uhn.models._base import (
     decode,
     encode,
     make_trace,
-    real_rows,
     settle,
+    sign,
     take_choice,
+    two_state_rows,
 )
 from uhn.models._schedule import whole
 from uhn.results import Recall
@@ -155,8 +156,8 @@ class SequenceMemory(Model):
         ValueError
             If the shape does not fit, or an entry is not of the coding. Nothing is stored then.
         """
-        rows, _ = real_rows(patterns, self.n_features, "patterns")
-        x = encode(rows, self.coding, "patterns").astype(np.float64)
+        spins, _, _ = two_state_rows(patterns, self.n_features, self.coding, "patterns")
+        x = spins.astype(np.float64)
         if not len(x):
             return self
         after = np.roll(x, -1, axis=0)
@@ -291,11 +292,10 @@ class SequenceMemory(Model):
         self, states: npt.ArrayLike
     ) -> tuple[SequenceMemory, States, bool, npt.DTypeLike]:
         """The memory as it is now, and the states to begin with."""
-        rows, single = real_rows(states, self.n_features, "states")
-        now = encode(rows, self.coding, "states")
+        now, single, dtype = two_state_rows(states, self.n_features, self.coding, "states")
         if not len(self):
             raise ValueError("the memory is empty: store a sequence first")
-        return copy.copy(self), now, single, rows.dtype
+        return copy.copy(self), now, single, dtype
 
     @property
     def _scale(self) -> float:
@@ -324,7 +324,7 @@ class SequenceMemory(Model):
                 above, below = self._shifted(self._same, now)
                 fields = fields * self._ratio
                 fields += above[:, :n] + below[:, :n] + now * (below[:, n:] - above[:, n:])
-        return np.where(fields > 0, 1, np.where(fields < 0, -1, now)).astype(np.int8)
+        return sign(fields, now)
 
     def _shifted(self, memory: uhn.Memory, now: States) -> tuple[Array, Array]:
         """The sums over patterns with f(O + 1) and with f(O - 1)."""
