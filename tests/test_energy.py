@@ -333,7 +333,7 @@ def test_hetero_recall_of_one_step() -> None:
 def test_a_recall_shows_itself() -> None:
     memory = uhn.Memory(np.eye(3), beta=20.0)
     r = memory.recall(np.eye(3))
-    assert repr(r).startswith("Recall(3 queries of 3 features: 3 fixed point")
+    assert repr(r).startswith("Recall(3 queries of 3 features: fixed point 3")
     page = r._repr_html_()
     assert page.count("<tr>") == 4 and "fixed point" in page and "energy" in page
     one = memory.recall([1.0, 0, 0])

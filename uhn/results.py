@@ -229,7 +229,7 @@ class Recall:
         steps = np.atleast_1d(self.n_steps)
         status = np.atleast_1d(self.status)
         counts = [(name, int((status == name).sum())) for name in STATUSES]
-        ended = ", ".join(f"{count} {name}" for name, count in counts if count)
+        ended = ", ".join(f"{name} {count}" for name, count in counts if count)
         if n == 1:
             ended = str(status[0])
         most = int(steps.max(initial=0))
@@ -237,7 +237,8 @@ class Recall:
         took = f"{most}" if least == most else f"{least} to {most}"
         what = "1 query" if n == 1 else f"{n} queries"
         name, width = type(self).__name__, self.state.shape[-1]
-        return f"{name}({what} of {width} features: {ended}; {took} {self._unit})"
+        unit = self._unit.removesuffix("s") if took == "1" else self._unit
+        return f"{name}({what} of {width} features: {ended}; {took} {unit})"
 
     def _repr_html_(self) -> str:
         steps = np.atleast_1d(self.n_steps)
@@ -263,10 +264,12 @@ class Recall:
             columns.append(("entropy", [f"{e:.3g}" for e in np.atleast_1d(self.entropy)]))
         except ValueError:
             pass
-        head = "".join(f"<th>{html.escape(name)}</th>" for name, _ in columns)
+        # Numbers line up on the right whatever the page's own style says.
+        cell = "style='text-align: right; padding: 0.1em 0.8em'"
+        head = "".join(f"<th {cell}>{html.escape(name)}</th>" for name, _ in columns)
         body = "".join(
             "<tr>"
-            + "".join(f"<td>{html.escape(cells[i])}</td>" for _, cells in columns)
+            + "".join(f"<td {cell}>{html.escape(cells[i])}</td>" for _, cells in columns)
             + "</tr>"
             for i in range(shown)
         )
