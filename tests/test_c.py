@@ -52,6 +52,7 @@ PROGRAMS = [
     "test_bits",
     "test_errors",
     "test_threads",
+    "test_network",
     "test_alloc",
     "example",
 ]
