@@ -30,6 +30,7 @@ X86_FLAGS = {
     "kernels_avx2": ["-mavx2", "-mfma"],
     "kernels_avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"],
 }
+X86_FLAGS["kernels_avx512popcnt"] = [*X86_FLAGS["kernels_avx512"], "-mavx512vpopcntdq"]
 ARM_FLAGS: dict[str, list[str]] = {"kernels_neon": []}
 ALL_PATHS = {*X86_FLAGS, *ARM_FLAGS}
 
@@ -87,7 +88,9 @@ class BuildExt(build_ext):
         ).stdout.lower()
         if "kernels_avx512" in flags and "clang" not in version:
             wide = "-mprefer-vector-width=512"
-            flags = {**flags, "kernels_avx512": [*flags["kernels_avx512"], wide]}
+            flags = {
+                name: [*own, wide] if "avx512" in name else own for name, own in flags.items()
+            }
 
         compile_one = compiler._compile
 

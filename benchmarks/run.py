@@ -22,8 +22,10 @@ from typing import Any
 
 try:
     import attention
+    import dense
     import distances
     import measure
+    import sdm
     import softmax
 
     import uhn
@@ -83,6 +85,22 @@ ROWS = {
         distances.jensen_shannon, "Jensen-Shannon, max, 96 queries, 2000 x 784", threads=(1,)
     ),
     "kl": Row(distances.kl, "Kullback-Leibler, max, 96 queries, 2000 x 784", threads=(1,)),
+    "dense": Row(
+        dense.cubic,
+        "dense associative memory, n = 3, 1000 x 784, 15 % noise to rest",
+        threads=(1,),
+    ),
+    "dense-exp": Row(
+        dense.exponential,
+        "dense associative memory, exponential, 1000 x 784, 15 % noise to rest",
+        threads=(1,),
+    ),
+    "sdm": Row(
+        sdm.one, "sparse distributed memory, 1 query, 1,000,000 x 1024 bits", threads=(1,)
+    ),
+    "sdm-batch": Row(
+        sdm.batch, "sparse distributed memory, 64 queries, 1,000,000 x 1024 bits", threads=(1,)
+    ),
     "small": Row(
         softmax.small, "softmax, 1 query, 100 x 100: a call from Python", threads=(1,)
     ),

@@ -69,6 +69,10 @@ const uhn_kernels *uhn_kernels_for(uhn_dtype dtype) {
 
 const uhn_bit_kernels *uhn_bit_kernels_of_cpu(void) {
     pthread_once(&once, choose);
+#if defined(__x86_64__)
+    if (chosen->bits == &uhn_bits_avx512 && __builtin_cpu_supports("avx512vpopcntdq"))
+        return &uhn_bits_avx512popcnt;
+#endif
     return chosen->bits;
 }
 

@@ -8,8 +8,8 @@
 
 uhn_status uhn_recall(const uhn_memory *memory, const uhn_equation *equation,
                       const void *queries, size_t n_queries, size_t n_steps, double tol,
-                      const uhn_run *run, void *states, int64_t *steps, uint8_t *reasons,
-                      double *changes, uhn_error *error) {
+                      const uhn_run *run, void *states, void *asked, int64_t *steps,
+                      uint8_t *reasons, double *changes, uhn_error *error) {
     const uhn_kernels *kernels = uhn_kernels_for(memory->dtype);
     const size_t nf = memory->n_features, size = uhn_dtype_size(memory->dtype);
     const size_t row = nf * size;
@@ -51,6 +51,7 @@ uhn_status uhn_recall(const uhn_memory *memory, const uhn_equation *equation,
     }
     /* Callers may hand in the same buffer for queries and states. */
     memmove(states, now, n_queries * row);
+    if (asked) memcpy(asked, now, n_queries * row);
     for (size_t step = 1; step <= n_steps && n > 0; step++) {
         status = uhn_retrieve(rows, equation, now, n, run, next, answered, error);
         if (status != UHN_OK) break;
@@ -70,7 +71,10 @@ uhn_status uhn_recall(const uhn_memory *memory, const uhn_equation *equation,
             if (steps) steps[query] = (int64_t)step;
             if (changes) changes[query] = change;
             if (reason >= 0 && reasons) reasons[query] = (uint8_t)reason;
-            if (reason >= 0 || step == n_steps) memcpy((char *)states + query * row, b, row);
+            if (reason >= 0 || step == n_steps) {
+                memcpy((char *)states + query * row, b, row);
+                if (asked) memcpy((char *)asked + query * row, a, row);
+            }
             if (reason >= 0) continue;
             /* Its states move up: `now` becomes what was before, `next` what is now. */
             memmove(before + kept * row, a, row);

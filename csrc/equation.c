@@ -16,6 +16,7 @@ const char *uhn_status_string(uhn_status status) {
     case UHN_OVERFLOW: return "the result is too large for its type";
     case UHN_CALLBACK: return "a caller's function failed";
     case UHN_STOPPED: return "stopped";
+    case UHN_NO_ENERGY: return "there is no energy";
     }
     return "unknown status";
 }

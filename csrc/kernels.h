@@ -146,8 +146,15 @@ typedef struct uhn_kernels {
     double (*distance)(const void *a, const void *b, size_t n);
 } uhn_kernels;
 
-/* Loops over packed bits and whole numbers (kernels_bits.inc.h), which are exact in any order, but for
- * masked_total, whose order is fixed. Words of 32 patterns are those of uhn_pack_columns; arrays that
+/* What `turn` found on its way: the sum of all values, the sum of those whose bit is set, the largest and
+ * the smallest count. */
+typedef struct uhn_turn {
+    int64_t sum, set;
+    int32_t most, least;
+} uhn_turn;
+
+/* Loops over packed bits and whole numbers (kernels_bits.inc.h), which are exact in any order. Words of
+ * 32 patterns are those of uhn_pack_columns; arrays that
  * go with them have 32 elements a word, 0 beyond the last pattern, aligned to UHN_ALIGNMENT. */
 typedef struct uhn_bit_kernels {
     /* Sum of m where the bit is set. |m| < 2^21. */
@@ -156,18 +163,36 @@ typedef struct uhn_bit_kernels {
     /* m += step where the bit is set, m -= step elsewhere, the places beyond the last pattern included. */
     void (*masked_step)(const uint32_t *bits, size_t n_words, int32_t step, int32_t *m);
 
-    /* Sum of a where the bit is set (with flip = ~0u: not set; a must be 0 beyond the last pattern):
-     * 32 chains of additions, one for each place in a word, added in halves at the end. */
-    double (*masked_total)(const uint32_t *bits, uint32_t flip, size_t n_words,
-                           const double *a);
+    /* Sum of a where the bit is set. |a| <= 2^25. */
+    int64_t (*masked_total)(const uint32_t *bits, size_t n_words, const int32_t *a);
+
+    /* counts -= step where the bit is set, counts += step elsewhere; then values = table[counts].
+     * n_words >= 1. Places of the last word whose bit of `last` is not set are beyond the last pattern:
+     * their counts, which must be places of the table, stay as they are, their values become 0.
+     * |table| <= 2^25. */
+    void (*turn)(const uint32_t *bits, size_t n_words, uint32_t last, int32_t step,
+                 const int32_t *table, int32_t *counts, int32_t *values, uhn_turn *out);
 
     /* out[row] = the number of bits in which a row of n_words words differs from the query. */
     void (*distances)(const uint64_t *rows, size_t n_rows, size_t n_words,
                       const uint64_t *query, uint32_t *out);
 
+    /* For sdm.c: the rows that differ from any of n_queries (1 to 64) in at most `radius`
+     * bits, in their order. found[i] is the number of the row, bit q of masks[i] says that
+     * it is query q; both have room for n_rows. Returns how many there are. Up to `few`
+     * queries lie as rows do; more come in panels of `lanes`, aligned to UHN_ALIGNMENT: word
+     * w of query q is number (q / lanes * n_words + w) * lanes + q % lanes, and 0 in the
+     * lanes without a query. */
+    size_t lanes, few;
+    size_t (*within)(const uint64_t *rows, size_t n_rows, size_t n_words,
+                     const uint64_t *queries, size_t n_queries, uint64_t radius,
+                     uint32_t *found, uint64_t *masks);
+
+    /* counters += steps (+1 or -1), kept from -32767 to 32767. */
+    void (*count_up)(const int16_t *steps, size_t n, int16_t *counters);
+
     /* h += step * row. */
     void (*add_i16)(const int16_t *row, int32_t step, size_t n, int32_t *h);
-    void (*add_i32)(const int32_t *row, int32_t step, size_t n, int64_t *h);
     void (*add_f64)(const double *row, double step, size_t n, double *h);
 
     /* ---- networks with couplings between pairs (kernels_network.inc.h) ---- */
@@ -238,7 +263,7 @@ extern const uhn_bit_kernels uhn_bits_generic;
 #if defined(__x86_64__)
 extern const uhn_kernels *const uhn_kernels_avx2[2];
 extern const uhn_kernels *const uhn_kernels_avx512[2];
-extern const uhn_bit_kernels uhn_bits_avx2, uhn_bits_avx512;
+extern const uhn_bit_kernels uhn_bits_avx2, uhn_bits_avx512, uhn_bits_avx512popcnt;
 #elif defined(__aarch64__)
 extern const uhn_kernels *const uhn_kernels_neon[2];
 extern const uhn_bit_kernels uhn_bits_neon;

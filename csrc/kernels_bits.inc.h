@@ -6,8 +6,8 @@
  *     BITS         the name of the table
  *     BITS_VECTOR  bytes of a vector: 16, 32 or 64
  *
- * Whole numbers are exact, so that any order of additions gives the same result; the one sum of doubles
- * keeps 32 chains whatever the width of a vector.
+ * Whole numbers are exact, so that any order of additions gives the same result; sums of doubles keep
+ * an order that does not depend on the width of a vector.
  */
 
 #define INTS (BITS_VECTOR / 4)
@@ -15,6 +15,7 @@
 
 typedef int32_t bits_ints __attribute__((vector_size(BITS_VECTOR)));
 typedef int64_t bits_longs __attribute__((vector_size(BITS_VECTOR)));
+typedef uint64_t bits_ulongs __attribute__((vector_size(BITS_VECTOR)));
 typedef double bits_doubles __attribute__((vector_size(BITS_VECTOR)));
 
 /* Place p of a word asks for bit p. */
@@ -23,11 +24,6 @@ static const int32_t bit_ints[32] __attribute__((aligned(64))) = {
     1 << 8,  1 << 9,  1 << 10, 1 << 11, 1 << 12, 1 << 13, 1 << 14, 1 << 15,
     1 << 16, 1 << 17, 1 << 18, 1 << 19, 1 << 20, 1 << 21, 1 << 22, 1 << 23,
     1 << 24, 1 << 25, 1 << 26, 1 << 27, 1 << 28, 1 << 29, 1 << 30, (int32_t)(1u << 31)};
-static const int64_t bit_longs[32] __attribute__((aligned(64))) = {
-    1ll << 0,  1ll << 1,  1ll << 2,  1ll << 3,  1ll << 4,  1ll << 5,  1ll << 6,  1ll << 7,
-    1ll << 8,  1ll << 9,  1ll << 10, 1ll << 11, 1ll << 12, 1ll << 13, 1ll << 14, 1ll << 15,
-    1ll << 16, 1ll << 17, 1ll << 18, 1ll << 19, 1ll << 20, 1ll << 21, 1ll << 22, 1ll << 23,
-    1ll << 24, 1ll << 25, 1ll << 26, 1ll << 27, 1ll << 28, 1ll << 29, 1ll << 30, 1ll << 31};
 
 static int64_t masked_sum(const uint32_t *bits, size_t n_words, const int32_t *m) {
     enum { VECTORS = 32 / INTS, CHUNK = 512 };
@@ -63,58 +59,29 @@ static void masked_step(const uint32_t *bits, size_t n_words, int32_t step, int3
     }
 }
 
-static double masked_total(const uint32_t *bits, uint32_t flip, size_t n_words,
-                           const double *a) {
-    enum { VECTORS = 32 / LONGS };
-    double sums[32] __attribute__((aligned(64))) = {0};
-    bits_doubles lanes[VECTORS] = {{0}};
-    for (size_t w = 0; w < n_words; w++) {
-        const int64_t word = (int64_t)(bits[w] ^ flip);
-        const bits_longs *at = (const bits_longs *)(a + 32 * w);
-        UHN_UNROLL
-        for (int v = 0; v < VECTORS; v++) {
-            const bits_longs set = (word & ((const bits_longs *)bit_longs)[v]) != 0;
-            lanes[v] += (bits_doubles)(at[v] & set);
-        }
-    }
-    memcpy(sums, lanes, sizeof sums);
-    for (int half = 16; half >= 1; half /= 2)
-        for (int i = 0; i < half; i++) sums[i] += sums[i + half];
-    return sums[0];
-}
-
-static void distances(const uint64_t *rows, size_t n_rows, size_t n_words,
-                      const uint64_t *query, uint32_t *out) {
-    for (size_t r = 0; r < n_rows; r++) {
-        const uint64_t *row = rows + r * n_words;
-        uint64_t differ = 0;
-        for (size_t w = 0; w < n_words; w++)
-            differ += (uint64_t)__builtin_popcountll(row[w] ^ query[w]);
-        out[r] = (uint32_t)differ;
-    }
-}
-
 static void add_i16(const int16_t *row, int32_t step, size_t n, int32_t *h) {
     for (size_t i = 0; i < n; i++) h[i] += step * row[i];
-}
-
-static void add_i32(const int32_t *row, int32_t step, size_t n, int64_t *h) {
-    for (size_t i = 0; i < n; i++) h[i] += (int64_t)step * row[i];
 }
 
 static void add_f64(const double *row, double step, size_t n, double *h) {
     for (size_t i = 0; i < n; i++) h[i] += step * row[i];
 }
 
+#include "kernels_dense.inc.h"
 #include "kernels_network.inc.h"
+#include "kernels_sdm.inc.h"
 
 const uhn_bit_kernels BITS = {
     .masked_sum = masked_sum,
     .masked_step = masked_step,
     .masked_total = masked_total,
+    .turn = turn,
     .distances = distances,
+    .lanes = LONGS,
+    .few = FEW_QUERIES,
+    .within = within,
+    .count_up = count_up,
     .add_i16 = add_i16,
-    .add_i32 = add_i32,
     .add_f64 = add_f64,
     .flip_i16 = flip_i16,
     .flip_i32 = flip_i32,

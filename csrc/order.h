@@ -51,4 +51,9 @@ UHN_INLINE size_t uhn_schedule_looks(const uhn_schedule *schedule, size_t n_unit
     return schedule->order == UHN_ORDER_GIVEN ? schedule->n_given : n_units;
 }
 
+/* As uhn_pack_columns, for columns that begin `stride` words apart: rows that come in pieces of a
+ * multiple of 32 can be packed piece by piece. */
+void uhn_pack_words(const int8_t *rows, size_t n_rows, size_t n_columns, size_t stride,
+                    uint32_t *out);
+
 #endif

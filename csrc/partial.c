@@ -582,7 +582,7 @@ uhn_status uhn_partial_finish(const uhn_partial *p, void *out, uint8_t *answered
             if (status != UHN_OK) uhn_no_memory(error);
             else
                 status = uhn_candidates_finish(&p->shape, &list, partial_row, p, q, false, out,
-                                               answered, error);
+                                               answered, NULL, error);
             uhn_candidates_free(&list);
         }
         return status;

@@ -326,7 +326,8 @@ static void score(const uhn_pass *pass, const uhn_problem *problem, size_t first
 /* Weights of a tile in units of `reference` (per query of the panel), in place of its scores. False if
  * none is above 0. */
 static uhn_status weigh(const uhn_pass *pass, const tile *t, const panel *panel,
-                        const double *reference, scratch *s, double *sums, bool *any) {
+                        const double *reference, scratch *s, double *sums, double *lagrangian,
+                        bool *any) {
     const uhn_shape *shape = &pass->shape;
     const uhn_kernels *kernels = shape->kernels;
     const size_t lanes = panel->lanes;
@@ -352,10 +353,12 @@ static uhn_status weigh(const uhn_pass *pass, const tile *t, const panel *panel,
         for (size_t i = 0; i < panel->n; i++) sums[i] += uhn_get(shape->dtype, s->sum, i);
         return UHN_OK;
     }
-    double references[UHN_MAX_LANES], totals[UHN_MAX_LANES] = {0};
+    double references[UHN_MAX_LANES], totals[UHN_MAX_LANES] = {0}, terms[UHN_MAX_LANES] = {0};
     for (size_t i = 0; i < lanes; i++) references[i] = i < panel->n ? reference[i] : 0;
-    if (!uhn_weigh(&shape->separation, references, t->priors, t->n, lanes, s->wide, totals))
+    if (!uhn_weigh(&shape->separation, references, t->priors, t->n, lanes, s->wide, totals,
+                   lagrangian ? terms : NULL))
         return UHN_BAD_DATA;
+    for (size_t i = 0; lagrangian && i < panel->n; i++) lagrangian[i] += terms[i];
     kernels->narrow(s->wide, t->n * lanes, panel->S);
     *any = false;
     for (size_t i = 0; i < panel->n; i++) {
@@ -420,6 +423,7 @@ static uhn_status absorb(const uhn_pass *pass, const uhn_problem *problem, size_
         const panel *panel = &s->panels[p];
         double *top = node->top + panel->first, *reference = node->reference + panel->first;
         double *sum = node->sum + panel->first;
+        double *lagrangian = node->lagrangian + panel->first;
         score(pass, problem, first, t, panel, s);
         uhn_status status = keys(pass, t, panel, s, top);
         if (status != UHN_OK) return status;
@@ -428,13 +432,15 @@ static uhn_status absorb(const uhn_pass *pass, const uhn_problem *problem, size_
             if (now == reference[i]) continue;
             const double factor = uhn_rescale(&shape->separation, reference[i], now);
             sum[i] *= factor;
+            lagrangian[i] *= factor;
             if (node->values)
                 kernels->combine(node->values + (panel->first + i) * stride, factor, NULL, 0,
                                  shape->n_values);
             reference[i] = now;
         }
         bool any;
-        status = weigh(pass, t, panel, reference, s, sum, &any);
+        status = weigh(pass, t, panel, reference, s, sum, shape->lagrangian ? lagrangian : NULL,
+                       &any);
         if (status != UHN_OK) return status;
         if (any && node->values)
             kernels->project(panel->S, panel->lanes, panel->n, t->values, shape->n_values, t->n,
@@ -496,7 +502,7 @@ static uhn_status write_out(walk *w, const uhn_problem *problem, size_t first, c
             uhn_status status = keys(pass, t, panel, s, top);
             if (status == UHN_OK)
                 status = weigh(pass, t, panel, w->references + first + panel->first, s, ignored,
-                               &any);
+                               NULL, &any);
             if (status != UHN_OK) return status;
         }
         for (size_t i = 0; i < panel->n; i++) {

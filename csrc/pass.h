@@ -25,8 +25,9 @@ typedef struct uhn_problem {
     const uint8_t *mask; /* per query and row, 0 where the row has no say; NULL: all have */
     size_t mask_stride;
     const double *score_sums; /* per query, what scores are divided by; NULL: nothing */
-    char *out;
+    char *out;                /* NULL: nothing is finished */
     uint8_t *answered;
+    double *lagrangians; /* per query, the Lagrangian at its scores; NULL: not asked for */
 } uhn_problem;
 
 /* What one call does with one or more problems of one shape. */
@@ -57,6 +58,17 @@ uhn_status uhn_pass_scores(uhn_pass *pass);
 
 /* Writes the weights of a pass with one problem to its out, given each query's reference and sum. */
 uhn_status uhn_pass_weights(uhn_pass *pass, const double *references, const double *sums);
+
+/* Answers all problems (of equally many queries): out, answered and lagrangians, each where it is not
+ * NULL. With `lagrangians` the shape must gather them. (retrieve.c) */
+uhn_status uhn_pass_answer(uhn_pass *pass);
+
+/* A pass over all of a memory with one problem, everything checked; the list is to be released and
+ * `sums` freed. (retrieve.c) */
+uhn_status uhn_pass_begin(const uhn_memory *memory, const uhn_equation *equation,
+                          const void *queries, size_t n_queries, const uhn_run *run, void *out,
+                          uhn_error *error, uhn_problem *problem, uhn_pass *pass,
+                          double **sums);
 
 /* Threads that a pass is worth. */
 int uhn_pass_threads(const uhn_pass *pass);

@@ -9,6 +9,12 @@ static uhn_status conclude_answers(uhn_pass *pass, uhn_problem *problem, size_t 
                                    uhn_forest *forest) {
     const uhn_node *node = uhn_forest_fold(&pass->shape, n, forest);
     uhn_error error = {0};
+    for (size_t i = 0; problem->lagrangians && i < n; i++)
+        problem->lagrangians[first + i] =
+            node ? uhn_lagrangian(&pass->shape.separation, node->reference[i], node->sum[i],
+                                  node->lagrangian[i])
+                 : 0;
+    if (!problem->out) return UHN_OK;
     const uhn_status status = uhn_node_finish(&pass->shape, node, n, first, pass->empty_is_zero,
                                               problem->out, problem->answered, &error);
     /* Another block's error may be on its way too; any of them will do, but whole. */
@@ -94,7 +100,7 @@ static uhn_status finish_task(void *context, size_t task, int worker, uhn_loop *
     uhn_error error = {0};
     status = uhn_candidates_finish(&pass->shape, &f->lists[task], uhn_list_row, &rows,
                                    task % n_queries, pass->empty_is_zero, problem->out,
-                                   problem->answered, &error);
+                                   problem->answered, problem->lagrangians, &error);
     if (status != UHN_OK && pass->error) {
         pthread_mutex_lock(&f->lock);
         if (pass->error->status == UHN_OK) *pass->error = error;
@@ -114,8 +120,7 @@ static void lists_free(uhn_candidates *lists, size_t n) {
     free(lists);
 }
 
-/* Answers all problems (of equally many queries). */
-static uhn_status answer(uhn_pass *pass) {
+uhn_status uhn_pass_answer(uhn_pass *pass) {
     if (uhn_keeps_sums(&pass->shape.separation)) {
         pass->conclude = conclude_answers;
         return uhn_pass_sums(pass);
@@ -135,11 +140,10 @@ static uhn_status answer(uhn_pass *pass) {
     return status;
 }
 
-/* A pass over all of a memory, checked; the list is to be released. */
-static uhn_status memory_pass(const uhn_memory *memory, const uhn_equation *equation,
-                              const void *queries, size_t n_queries, const uhn_run *run,
-                              void *out, uhn_error *error, uhn_problem *problem, uhn_pass *pass,
-                              double **sums) {
+uhn_status uhn_pass_begin(const uhn_memory *memory, const uhn_equation *equation,
+                          const void *queries, size_t n_queries, const uhn_run *run, void *out,
+                          uhn_error *error, uhn_problem *problem, uhn_pass *pass,
+                          double **sums) {
     uhn_list *list = uhn_memory_list(memory);
     *sums = NULL;
     if (error) *error = (uhn_error){0};
@@ -174,11 +178,11 @@ uhn_status uhn_retrieve(const uhn_memory *memory, const uhn_equation *equation,
     uhn_problem problem;
     uhn_pass pass;
     double *sums;
-    uhn_status status = memory_pass(memory, equation, queries, n_queries, run, out, error,
-                                    &problem, &pass, &sums);
+    uhn_status status = uhn_pass_begin(memory, equation, queries, n_queries, run, out, error,
+                                       &problem, &pass, &sums);
     if (status != UHN_OK) return status;
     problem.answered = answered;
-    if (n_queries) status = answer(&pass);
+    if (n_queries) status = uhn_pass_answer(&pass);
     free(sums);
     uhn_list_release(problem.list);
     return status;
@@ -192,8 +196,8 @@ uhn_status uhn_scores(const uhn_memory *memory, const uhn_equation *equation,
     double *sums;
     uhn_equation plain = *equation;
     plain.normalize_scores = false;
-    uhn_status status = memory_pass(memory, &plain, queries, n_queries, run, out, error,
-                                    &problem, &pass, &sums);
+    uhn_status status = uhn_pass_begin(memory, &plain, queries, n_queries, run, out, error,
+                                       &problem, &pass, &sums);
     if (status != UHN_OK) return status;
     if (n_queries) status = uhn_pass_scores(&pass);
     uhn_list_release(problem.list);
@@ -243,8 +247,8 @@ uhn_status uhn_weights(const uhn_memory *memory, const uhn_equation *equation,
     uhn_problem problem;
     uhn_pass pass;
     double *sums;
-    uhn_status status = memory_pass(memory, equation, queries, n_queries, run, out, error,
-                                    &problem, &pass, &sums);
+    uhn_status status = uhn_pass_begin(memory, equation, queries, n_queries, run, out, error,
+                                       &problem, &pass, &sums);
     if (status != UHN_OK) return status;
     if (n_queries) status = weights(&pass);
     free(sums);
@@ -266,8 +270,8 @@ uhn_status uhn_nearest(const uhn_memory *memory, const uhn_equation *equation,
     uhn_problem problem;
     uhn_pass pass;
     double *sums;
-    uhn_status status = memory_pass(memory, &scored, queries, n_queries, run, NULL, error,
-                                    &problem, &pass, &sums);
+    uhn_status status = uhn_pass_begin(memory, &scored, queries, n_queries, run, NULL, error,
+                                       &problem, &pass, &sums);
     if (status != UHN_OK) return status;
     if (k < 1 || k > problem.list->n_rows) {
         status = uhn_fail(error, UHN_BAD_PARAMETER,
@@ -386,7 +390,7 @@ uhn_status uhn_attention(uhn_dtype dtype, const uhn_equation *equation, const uh
                          .run = run,
                          .error = error,
                          .empty_is_zero = true};
-        status = answer(&pass);
+        status = uhn_pass_answer(&pass);
     }
     for (size_t i = 0; i < n_heads; i++) uhn_list_release(problems[i].list);
     free(problems);

@@ -14,11 +14,12 @@ typedef struct row {
 } row;
 
 static const row ROWS[UHN_N_SEPARATIONS] = {
-#define UHN_SEPARATION(name_, family_, parameters_, simplex_, normalize_, prior_, gradient_,   \
+#define UHN_SEPARATION(name_, family_, parameters_, simplex_, normalize_, prior_, lagrangian_, \
                        doc_)                                                                   \
     {.info = {.name = #name_,                                                                  \
               .doc = doc_,                                                                     \
               .parameters = parameters_,                                                       \
+              .lagrangian = lagrangian_,                                                       \
               .is_simplex = simplex_,                                                          \
               .has_normalize = normalize_,                                                     \
               .has_prior = prior_},                                                            \
@@ -109,7 +110,9 @@ static bool weigh_powers(const uhn_separation_plan *plan, const double *referenc
     bool good = true;
     for (size_t i = 0; i < lanes; i++) {
         const double exponent = isfinite(reference[i]) ? ceil(reference[i] / degree) : 0;
-        base[i] = s[i] * ldexp(1, -(int)exponent);
+        /* In two steps, as scores that are subnormal want more than the largest power of two. */
+        const int up = -(int)exponent, first = UHN_MIN(up, 1000);
+        base[i] = s[i] * ldexp(1, first) * ldexp(1, up - first);
         rest[i] = isfinite(reference[i]) ? degree * exponent - reference[i] : 0;
         if (s[i] == -INFINITY || (rectified && s[i] < 0)) base[i] = 0;
         if (!plan->whole) good &= base[i] >= 0;
@@ -154,15 +157,29 @@ static bool weigh_plain(const uhn_separation_plan *plan, size_t lanes, double *s
     return good;
 }
 
+/* What one pattern adds to the Lagrangian, given its score and its weight (prior and units of the
+ * reference included). */
+static double lagrangian_term(const uhn_separation_plan *plan, double s, double w,
+                              double prior) {
+    if (w == 0) return 0;
+    switch (plan->row) {
+    case UHN_SEP_identity: return w * s / 2;
+    case UHN_SEP_sqrt: return w * s * 2 / 3;
+    case UHN_SEP_log1p: return w * (1 + s) - prior * s;
+    case UHN_SEP_threshold: return w * (s - plan->theta);
+    default: return w * s / (plan->degree + 1);
+    }
+}
+
 bool uhn_weigh(const uhn_separation_plan *plan, const double *reference, const double *prior,
-               size_t n_rows, size_t lanes, double *scores, double *sum) {
+               size_t n_rows, size_t lanes, double *scores, double *sum, double *lagrangian) {
     const double least = ldexp(1, -plan->cutoff);
     bool good = true, infinite = false;
     for (size_t i = 0; i < lanes; i++) infinite |= reference[i] == INFINITY;
     for (size_t r = 0; r < n_rows; r++) {
         double *s = scores + r * lanes;
         double before[UHN_MAX_LANES];
-        if (infinite) memcpy(before, s, lanes * sizeof *s);
+        if (infinite || lagrangian) memcpy(before, s, lanes * sizeof *s);
         good &= plan->family == UHN_FAMILY_power ? weigh_powers(plan, reference, lanes, s)
                                                  : weigh_plain(plan, lanes, s);
         if (infinite)
@@ -173,9 +190,24 @@ bool uhn_weigh(const uhn_separation_plan *plan, const double *reference, const d
             if (plan->family == UHN_FAMILY_power && fabs(w) < least) w = 0;
             s[i] = w;
             sum[i] += fabs(w);
+            if (lagrangian)
+                lagrangian[i] += lagrangian_term(plan, before[i], w, prior ? prior[r] : 1);
         }
     }
     return good;
+}
+
+double uhn_lagrangian(const uhn_separation_plan *plan, double reference, double sum,
+                      double gathered) {
+    if (plan->family != UHN_FAMILY_exp)
+        return reference == -INFINITY ? 0 : gathered * uhn_exp2(reference);
+    if (plan->row == UHN_SEP_exponential) return uhn_exp2(reference) * sum / plan->beta;
+    if (plan->row == UHN_SEP_softmax)
+        return sum == 0 ? -INFINITY : (reference + uhn_log2(sum)) / plan->factor;
+    if (sum == 0) return 0;
+    /* softmax1, whose 1 is 2^-reference in the units of the sum */
+    if (reference > 0) return (reference + uhn_log2(sum + uhn_exp2(-reference))) / plan->factor;
+    return uhn_log1p(sum * uhn_exp2(reference)) / plan->beta;
 }
 
 void uhn_conclusion(const uhn_separation_plan *plan, double reference, double sum,
@@ -381,4 +413,25 @@ bool uhn_candidates_weights(const uhn_separation_plan *plan, const uhn_candidate
     }
     for (size_t i = 0; i < list->n; i++) weights[i] /= sum;
     return sum > 0;
+}
+
+double uhn_candidates_lagrangian(const uhn_separation_plan *plan, const uhn_candidates *list,
+                                 const double *weights) {
+    const double top = list->items[0].score;
+    if (plan->row == UHN_SEP_max) return top;
+    double total = 0, entropy = 0;
+    if (plan->row == UHN_SEP_topk_softmax) {
+        for (size_t i = 0; i < list->n; i++)
+            total += uhn_exp2(plan->factor * (list->items[i].score - top));
+        return top + uhn_log2(total) / plan->factor;
+    }
+    for (size_t i = 0; i < list->n; i++) {
+        if (weights[i] == 0) continue;
+        total += weights[i] * list->items[i].score;
+        if (plan->family == UHN_FAMILY_support)
+            entropy +=
+                list->items[i].prior * uhn_pow(weights[i] / list->items[i].prior, plan->alpha);
+    }
+    if (plan->family == UHN_FAMILY_best) return total;
+    return total + (1 - entropy) / (plan->alpha * (plan->alpha - 1) * plan->beta);
 }

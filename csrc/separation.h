@@ -63,9 +63,15 @@ void uhn_keys(const uhn_separation_plan *plan, const double *scores, size_t n_ro
               size_t lanes, double *top);
 
 /* Weights in place, in units of reference[lane]; sum[lane] += magnitudes, in row order. Families plain
- * and power. `prior` (n_rows) may be NULL. False where a score is outside the row's domain. */
+ * and power. `prior` (n_rows) may be NULL; with `lagrangian`, lagrangian[lane] += the rows' terms of
+ * the Lagrangian, in the same units. False where a score is outside the row's domain. */
 bool uhn_weigh(const uhn_separation_plan *plan, const double *reference, const double *prior,
-               size_t n_rows, size_t lanes, double *scores, double *sum);
+               size_t n_rows, size_t lanes, double *scores, double *sum, double *lagrangian);
+
+/* The Lagrangian of finished sums: of the reference and the sum alone in the family exp, of the terms
+ * gathered by uhn_weigh in the others. Infinite if it overflows. */
+double uhn_lagrangian(const uhn_separation_plan *plan, double reference, double sum,
+                      double gathered);
 
 /* What to multiply and divide finished sums by. */
 void uhn_conclusion(const uhn_separation_plan *plan, double reference, double sum,
@@ -105,5 +111,9 @@ void uhn_candidates_sort(const uhn_separation_plan *plan, uhn_candidates *list);
 /* Weights of a sorted list (n numbers). False if nothing can answer. */
 bool uhn_candidates_weights(const uhn_separation_plan *plan, const uhn_candidates *list,
                             double *weights);
+
+/* The Lagrangian of a sorted list with its weights. */
+double uhn_candidates_lagrangian(const uhn_separation_plan *plan, const uhn_candidates *list,
+                                 const double *weights);
 
 #endif

@@ -36,7 +36,7 @@ uhn_node *uhn_node_new(const uhn_shape *shape, size_t n_queries, unsigned level,
             return NULL;
         node = malloc(sizeof *node);
         char *memory =
-            node ? uhn_alloc(uhn_round_up(3 * room * sizeof(double), UHN_ALIGNMENT) + bytes, 1,
+            node ? uhn_alloc(uhn_round_up(4 * room * sizeof(double), UHN_ALIGNMENT) + bytes, 1,
                              1)
                  : NULL;
         if (!memory) {
@@ -46,8 +46,9 @@ uhn_node *uhn_node_new(const uhn_shape *shape, size_t n_queries, unsigned level,
         node->top = (double *)memory;
         node->reference = node->top + room;
         node->sum = node->reference + room;
+        node->lagrangian = node->sum + room;
         node->values = shape->project
-                           ? memory + uhn_round_up(3 * room * sizeof(double), UHN_ALIGNMENT)
+                           ? memory + uhn_round_up(4 * room * sizeof(double), UHN_ALIGNMENT)
                            : NULL;
     }
     node->below = NULL;
@@ -58,6 +59,7 @@ uhn_node *uhn_node_new(const uhn_shape *shape, size_t n_queries, unsigned level,
         node->top[i] = nothing;
         node->reference[i] = uhn_reference(&shape->separation, nothing);
         node->sum[i] = 0;
+        node->lagrangian[i] = 0;
     }
     if (node->values) memset(node->values, 0, n_bytes);
     return node;
@@ -90,6 +92,7 @@ static void node_merge(const uhn_shape *shape, size_t n_queries, uhn_node *a,
         const double fa = uhn_rescale(plan, a->reference[i], reference);
         const double fb = uhn_rescale(plan, b->reference[i], reference);
         a->sum[i] = fa * a->sum[i] + fb * b->sum[i];
+        if (shape->lagrangian) a->lagrangian[i] = fa * a->lagrangian[i] + fb * b->lagrangian[i];
         a->top[i] = UHN_MAX(a->top[i], b->top[i]);
         a->reference[i] = reference;
         if (a->values)
@@ -170,17 +173,23 @@ uhn_status uhn_node_finish(const uhn_shape *shape, const uhn_node *node, size_t 
 
 uhn_status uhn_candidates_finish(const uhn_shape *shape, uhn_candidates *list, uhn_row_fn row,
                                  const void *context, size_t query, bool empty_is_zero,
-                                 void *out, uint8_t *answered, uhn_error *error) {
+                                 void *out, uint8_t *answered, double *lagrangians,
+                                 uhn_error *error) {
     const size_t bytes = shape->n_values * shape->size;
-    char *to = (char *)out + query * bytes;
+    char *to = out ? (char *)out + query * bytes : NULL;
     uhn_candidates_sort(&shape->separation, list);
     double *weights = uhn_alloc(list->n + shape->n_values, 1, sizeof *weights);
     if (!weights) return uhn_no_memory(error);
     double *sums = weights + list->n;
     const bool found = uhn_candidates_weights(&shape->separation, list, weights);
     if (answered) answered[query] = found;
+    if (lagrangians)
+        lagrangians[query] =
+            found ? uhn_candidates_lagrangian(&shape->separation, list, weights) : -INFINITY;
     uhn_status status = UHN_OK;
-    if (!found) {
+    if (!to) {
+        /* The Lagrangian was all that was asked for. */
+    } else if (!found) {
         memset(to, 0, bytes);
         if (!empty_is_zero) status = uhn_fail_no_answer(query, error);
     } else if (weights[0] == 1) {

@@ -24,6 +24,7 @@ typedef struct uhn_node {
     unsigned level;
     size_t index;
     double *top, *reference, *sum; /* per query */
+    double *lagrangian;            /* per query: terms gathered so far, where the shape asks */
     char *values; /* n_queries x value_stride elements, NULL if nothing is projected */
 } uhn_node;
 
@@ -44,6 +45,7 @@ typedef struct uhn_shape {
     const uhn_equation *equation;
     size_t n_features, n_values, value_stride;
     bool project;
+    bool lagrangian; /* gather the terms of the Lagrangian (families plain and power) */
 } uhn_shape;
 
 uhn_shape uhn_shape_of(const uhn_equation *equation, uhn_dtype dtype, size_t n_features,
@@ -67,7 +69,8 @@ uhn_status uhn_node_finish(const uhn_shape *shape, const uhn_node *node, size_t 
                            size_t first_query, bool empty_is_zero, void *out, uint8_t *answered,
                            uhn_error *error);
 
-/* An answer from a list of candidates, which it sorts; `row` fetches a value by global row number. */
+/* An answer from a list of candidates, which it sorts; `row` fetches a value by global row number. With
+ * out NULL nothing but answered and lagrangians (each may be NULL) is written. */
 typedef const void *(*uhn_row_fn)(const void *context, int64_t index);
 typedef struct uhn_rows_context {
     const uhn_list *list;
@@ -76,7 +79,8 @@ typedef struct uhn_rows_context {
 const void *uhn_list_row(const void *rows_context, int64_t index); /* a uhn_row_fn */
 uhn_status uhn_candidates_finish(const uhn_shape *shape, uhn_candidates *list, uhn_row_fn row,
                                  const void *context, size_t query, bool empty_is_zero,
-                                 void *out, uint8_t *answered, uhn_error *error);
+                                 void *out, uint8_t *answered, double *lagrangians,
+                                 uhn_error *error);
 
 /* The errors of an answer that cannot be given, and of one that does not fit its type. */
 uhn_status uhn_fail_no_answer(size_t query, uhn_error *error);

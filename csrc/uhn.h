@@ -57,7 +57,8 @@ typedef enum uhn_status {
     UHN_MISMATCH = -7,      /* partials of different equations, or whose rows overlap */
     UHN_OVERFLOW = -8,      /* the result does not fit the type */
     UHN_CALLBACK = -9,      /* the caller's own similarity or separation failed */
-    UHN_STOPPED = -10       /* the stop callback asked to stop */
+    UHN_STOPPED = -10,      /* the stop callback asked to stop */
+    UHN_NO_ENERGY = -11     /* the equation is not the gradient of anything */
 } uhn_status;
 
 /* A few words for a status, in English, without a full stop; never NULL. */
@@ -110,8 +111,9 @@ typedef struct uhn_row_info {
     const char *name;
     const char *doc;
     const char *parameters;
-    bool is_distance;  /* similarities: may be transformed */
-    bool non_negative; /* similarities: defined for non-negative data only */
+    const char *lagrangian; /* separations: what its weights are the gradient of */
+    bool is_distance;       /* similarities: may be transformed */
+    bool non_negative;      /* similarities: defined for non-negative data only */
     bool is_simplex; /* separations: the weights are non-negative and sum to 1 by definition */
     bool has_normalize; /* separations: `normalize` may be UHN_NORMALIZE_SUM */
     bool has_prior;     /* separations: prior weights are defined */
@@ -263,12 +265,38 @@ typedef enum uhn_stop_reason {
 
 /* Iterates q := retrieve(q), each query on its own, until it rests or n_steps are done (>= 0). With
  * tol < 0 nothing stops early: exactly n_steps. states (n_queries x n_features), and, where not
- * NULL, per query: steps done, why it stopped (uhn_stop_reason), largest change of a component in
- * the last step (as double). n_values must equal n_features unless n_steps is 0. */
+ * NULL, per query: the query from which the last step was made (n_queries x n_features), steps done,
+ * why it stopped (uhn_stop_reason), largest change of a component in the last step (as double).
+ * n_values must equal n_features unless n_steps is 0. */
 uhn_status uhn_recall(const uhn_memory *memory, const uhn_equation *equation,
                       const void *queries, size_t n_queries, size_t n_steps, double tol,
-                      const uhn_run *run, void *states, int64_t *steps, uint8_t *reasons,
-                      double *changes, uhn_error *error);
+                      const uhn_run *run, void *states, void *asked, int64_t *steps,
+                      uint8_t *reasons, double *changes, uhn_error *error);
+
+/* The energy of states (n_states x n_features) under q := retrieve(q): out (n_states), in double. With
+ * L the Lagrangian of the separation,
+ *
+ *     dot             E(v) = 1/2 |v|^2 - L(M v)
+ *     sqeuclidean     E(v) = -L(-d^2),  weights on the simplex
+ *
+ * for an autoassociative memory and weights as they are; else UHN_NO_ENERGY and the reason. The numbers
+ * come from the pass that retrieves: its references and sums are a log-sum-exp already. */
+uhn_status uhn_energy(const uhn_memory *memory, const uhn_equation *equation,
+                      const void *states, size_t n_states, const uhn_run *run, double *out,
+                      uhn_error *error);
+
+/* The gradient of that energy: v - z for dot, 2 (v - z) for sqeuclidean, with z = retrieve(v). out is
+ * (n_states x n_features) of the memory's dtype. */
+uhn_status uhn_energy_gradient(const uhn_memory *memory, const uhn_equation *equation,
+                               const void *states, size_t n_states, const uhn_run *run,
+                               void *out, uhn_error *error);
+
+/* UHN_OK if the energy cannot rise when a state becomes its own query: L is convex, and then
+ * E(v') <= E(v) - 1/2 |v' - v|^2 for dot (the concave-convex procedure). UHN_NO_ENERGY with the
+ * reason otherwise: no energy, or polynomials of a degree that is not odd, convex only for scores
+ * that are never negative. */
+uhn_status uhn_lyapunov(const uhn_memory *memory, const uhn_equation *equation,
+                        uhn_error *error);
 
 /* sim(M, q): out is (n_queries x n_patterns). */
 uhn_status uhn_scores(const uhn_memory *memory, const uhn_equation *equation,
@@ -360,6 +388,46 @@ void uhn_schedule_sweep(const uhn_schedule *schedule, size_t n_units, size_t swe
 void uhn_pack_rows(const int8_t *rows, size_t n_rows, size_t n_columns, uint64_t *out);
 void uhn_pack_columns(const int8_t *rows, size_t n_rows, size_t n_columns, uint32_t *out);
 
+/* --------------------------------------------------------------------------------- landscape -- */
+
+enum { UHN_LANDSCAPE_UNITS = 30 };
+
+/* Which of the 2^n_units states of a network are fixed points: s_i (W s + b)_i >= 0 for every unit,
+ * ties keeping the state (n_units from 1 to UHN_LANDSCAPE_UNITS). weights (n_units x n_units) need
+ * not be symmetric; bias (n_units) may be NULL. `stable` has 2^n_units bits, rounded up to whole
+ * words, lowest bit first: bit c is that of the state whose unit i is +1 where bit i of c is set.
+ * Exact for whole numbers whose sums stay below 2^52; for others a field that is 0 but for the
+ * rounding of weights and sum is a tie. On an error `stable` holds anything. */
+uhn_status uhn_fixed_points(const double *weights, const double *bias, size_t n_units,
+                            const uhn_run *run, uint64_t *stable, uhn_error *error);
+/* ----------------------------------------------------------------------------- learning rules -- */
+
+/* Rules that learn couplings of two-state units pattern by pattern, of learning.c. `mask` (n_units x
+ * n_units bytes, 0 where there is no connection; NULL: all are there) has a weight 0 where it is 0. A
+ * unit has no weight from itself. Patterns are n_patterns x n_units, of +1 and -1. */
+
+/* Storkey's rule: learns each pattern in turn into `weights` (n_units x n_units, symmetric, diagonal 0;
+ * in place). The mask must be symmetric. Stopped, it leaves weights half learned. */
+uhn_status uhn_learn_storkey(const int8_t *patterns, size_t n_patterns, size_t n_units,
+                             const uint8_t *mask, const uhn_run *run, double *weights,
+                             uhn_error *error);
+
+/* The perceptron rule of Krauth and Mezard: every unit, from weights 0, is raised on its least stable
+ * pattern (the lowest of equals) until x_i sum_j w_ij x_j >= kappa |w_i| and > 0 on all of them, or
+ * max_raises (<= INT32_MAX) are done. weights (n_units x n_units): row i has the weights into unit i;
+ * stabilities (n_units): the least of sum_j x_i w_ij x_j / |w_i|, 0 where w_i is 0. */
+uhn_status uhn_learn_perceptron(const int8_t *patterns, size_t n_patterns, size_t n_units,
+                                const uint8_t *mask, double kappa, size_t max_raises,
+                                const uhn_run *run, int32_t *weights, double *stabilities,
+                                uhn_error *error);
+
+/* The random state that dream number `dream` of a seed begins with. */
+void uhn_learn_start(uint64_t seed, uint64_t dream, size_t n_units, int8_t *state);
+
+/* Unlearns a state: weights_ij -= step s_i s_j where i != j and the mask is not 0. */
+void uhn_learn_dream(const int8_t *state, size_t n_units, double step, const uint8_t *mask,
+                     double *weights);
+
 /* ------------------------------------------------------------------------------------ network -- */
 
 /* A network of two-state units with couplings between pairs: unit i feels the field
@@ -409,6 +477,97 @@ uhn_status uhn_network_energies(const uhn_network *network, const int8_t *states
  * leaves its type; after any error the counts are what they were. */
 uhn_status uhn_network_hebb(int32_t *counts, size_t n_units, const int8_t *patterns,
                             size_t n_patterns, int sign, const uhn_run *run, uhn_error *error);
+/* ------------------------------------------------------------------ dense associative memory -- */
+
+/* E(s) = -sum over patterns xi of F(xi . s) (Krotov and Hopfield 2016; Demircigil et al. 2017). */
+typedef enum uhn_interaction {
+    UHN_POLYNOMIAL = 0,       /* F(x) = x^n, n a whole number */
+    UHN_RECTIFIED_POLYNOMIAL, /* F(x) = x^n for x > 0, else 0 */
+    UHN_EXPONENTIAL, /* F(x) = exp(x); energies are -log(-E), which order states alike */
+    UHN_N_INTERACTIONS
+} uhn_interaction;
+
+/* Patterns and interaction, for any number of calls from any number of threads; immutable. */
+typedef struct uhn_dense uhn_dense;
+
+/* From patterns (n_patterns x n_units, of +1 and -1), which are copied. `degree` is n, 2 <= n <= 1e6
+ * (not looked at for UHN_EXPONENTIAL); with `scaled` F is taken of x / n_units, which divides energies
+ * by n_units^n and changes nothing else. */
+uhn_status uhn_dense_new(const int8_t *patterns, size_t n_patterns, size_t n_units,
+                         uhn_interaction interaction, double degree, bool scaled,
+                         const uhn_run *run, uhn_dense **out, uhn_error *error);
+void uhn_dense_free(uhn_dense *dense); /* NULL is allowed */
+
+size_t uhn_dense_n_units(const uhn_dense *dense);
+
+/* Runs states (n_states x n_units, of +1 and -1) in place until each rests or the sweeps are done.
+ *
+ * Asynchronously a unit turns over if that lowers the energy; the states of a run without temperature
+ * and with UHN_TIE_KEEP therefore end. Synchronously s = sign(M^T F'(M s)). Where F is too steep for the
+ * patterns' shares to be added exactly, a change smaller than 2^-50 of them counts as none. At
+ * temperature T a unit becomes +1 with probability 1 / (1 + exp(d / T)), where d is the change of energy
+ * from -1 to +1, or, synchronously, that change to first order.
+ *
+ * After a sweep at temperature 0 a state is at a fixed point if no unit that the order may visit and that
+ * is not clamped would turn over.
+ *
+ * Where not NULL, per state: `before` the state at the beginning of its last sweep, the sweeps done, why
+ * they ended (uhn_stop_reason; two-cycles for UHN_ORDER_SYNC alone), whether the last sweep changed
+ * anything. */
+uhn_status uhn_dense_settle(const uhn_dense *dense, const uhn_schedule *schedule,
+                            int8_t *states, size_t n_states, const uhn_run *run, int8_t *before,
+                            int64_t *sweeps, uint8_t *reasons, uint8_t *changed,
+                            uhn_error *error);
+
+/* Energies (n_states), and what turning over each unit alone would add to them (n_states x n_units).
+ * UHN_OVERFLOW if one does not fit a double. */
+uhn_status uhn_dense_energies(const uhn_dense *dense, const int8_t *states, size_t n_states,
+                              const uhn_run *run, double *out, uhn_error *error);
+uhn_status uhn_dense_differences(const uhn_dense *dense, const int8_t *states, size_t n_states,
+                                 const uhn_run *run, double *out, uhn_error *error);
+/* -------------------------------------------------------------- sparse distributed memory -- */
+
+/* Kanerva's memory: hard locations, each with a fixed address and a row of counters (sdm.c).
+ * A location is active for a query whose address differs from its own in at most `radius`
+ * bits (0 to n_features). Writing adds a word (+1 and -1) to the counters of every active
+ * location; reading adds up the counters of the active ones, exactly, and takes the signs:
+ *
+ *     word = sign(P thresh(hamming(A, q) <= radius)),   P = sum over writes of word thresh(...)^T
+ *
+ * Addresses, words and queries are two-state rows as above. Both arrays are the caller's;
+ * nobody may write to a memory while another call uses it. */
+typedef struct uhn_sdm {
+    size_t n_locations, n_features, n_values;
+    const uint64_t *addresses; /* as uhn_pack_rows makes them of n_locations x n_features */
+    int16_t *counters; /* n_locations x n_values, each from -32767 to 32767, where it stays */
+} uhn_sdm;
+
+/* Random addresses of the locations from `first` on: each depends on its own number and the
+ * seed alone. */
+void uhn_sdm_addresses(uint64_t seed, size_t first, size_t n_locations, size_t n_features,
+                       uint64_t *out);
+
+/* Writes words (n_rows x n_values) at addresses (n_rows x n_features), one after the other
+ * in their order, which matters only to counters at their bound. A call that is stopped has
+ * written the first *n_written rows and nothing of the others; any other failure has written
+ * none. `n_active` (n_rows, may be NULL) receives how many locations took each row. */
+uhn_status uhn_sdm_write(const uhn_sdm *sdm, size_t radius, const int8_t *addresses,
+                         const int8_t *words, size_t n_rows, const uhn_run *run,
+                         size_t *n_written, int64_t *n_active, uhn_error *error);
+
+/* Reads at queries (n_queries x n_features). Where not NULL: `words` and `sums` (n_queries x
+ * n_values) are the signs and the sums of counters, `n_active` (n_queries) the number of
+ * active locations; without `words` and `sums` the counters are not looked at. A sum of 0,
+ * and so all of a query without an active location, goes by `tie`; UHN_TIE_KEEP is the
+ * query's own bit and needs n_values = n_features. */
+uhn_status uhn_sdm_read(const uhn_sdm *sdm, size_t radius, const int8_t *queries,
+                        size_t n_queries, uhn_tie tie, const uhn_run *run, int8_t *words,
+                        int64_t *sums, int64_t *n_active, uhn_error *error);
+
+/* active (n_queries x n_locations) is 1 where a location is active for a query, else 0. */
+uhn_status uhn_sdm_active(const uhn_sdm *sdm, size_t radius, const int8_t *queries,
+                          size_t n_queries, const uhn_run *run, uint8_t *active,
+                          uhn_error *error);
 
 /* ---------------------------------------------------------------------------------- partials -- */
 

@@ -324,6 +324,133 @@ def entmax(s: Array, prior: Array, p: Parameters) -> Array:
     return w / w.sum()
 
 
+# ---------------------------------------------------------------------------------- energies --
+# Each takes the scores of one query, prior weights and the parameters, and gives the function
+# of the scores whose gradient the separation above is (Krotov and Hopfield 2020).
+
+
+def lagrangian_identity(s: Array, prior: Array, p: Parameters) -> Array:
+    """sum s^2 / 2."""
+    return (prior * s**2).sum() / 2
+
+
+def lagrangian_polynomial(s: Array, prior: Array, p: Parameters) -> Array:
+    """sum s^(degree + 1) / (degree + 1)."""
+    return (prior * s ** (p.degree + 1)).sum() / (p.degree + 1)
+
+
+def lagrangian_rectified(s: Array, prior: Array, p: Parameters) -> Array:
+    """sum max(s, 0)^(degree + 1) / (degree + 1)."""
+    return lagrangian_polynomial(np.maximum(s, 0), prior, p)
+
+
+def lagrangian_sqrt(s: Array, prior: Array, p: Parameters) -> Array:
+    """2/3 sum s^(3/2)."""
+    return (prior * s * np.sqrt(s)).sum() * 2 / 3
+
+
+def lagrangian_log1p(s: Array, prior: Array, p: Parameters) -> Array:
+    """sum (1 + s) log(1 + s) - s."""
+    return (prior * ((1 + s) * np.log1p(s) - s)).sum()
+
+
+def lagrangian_exponential(s: Array, prior: Array, p: Parameters) -> Array:
+    """sum exp(beta s) / beta."""
+    return (prior * np.exp(p.beta * s)).sum() / p.beta
+
+
+def lagrangian_softmax(s: Array, prior: Array, p: Parameters) -> Array:
+    """log sum exp(beta s) / beta (MHN eq. 1)."""
+    top = s.max()
+    return top + np.log((prior * np.exp(p.beta * (s - top))).sum()) / p.beta
+
+
+def lagrangian_softmax1(s: Array, prior: Array, p: Parameters) -> Array:
+    """log(1 + sum exp(beta s)) / beta."""
+    return lagrangian_softmax(np.append(s, s.dtype.type(0)), np.append(prior, 1), p)
+
+
+def lagrangian_max(s: Array, prior: Array, p: Parameters) -> Array:
+    """max s."""
+    return s.max()
+
+
+def lagrangian_topk(s: Array, prior: Array, p: Parameters) -> Array:
+    """The mean of the k largest."""
+    return s[best(s, p.k)].mean()
+
+
+def lagrangian_topk_softmax(s: Array, prior: Array, p: Parameters) -> Array:
+    """log sum exp(beta s) / beta over the k largest."""
+    chosen = s[best(s, p.k)]
+    return lagrangian_softmax(chosen, np.ones_like(chosen), p)
+
+
+def lagrangian_threshold(s: Array, prior: Array, p: Parameters) -> Array:
+    """sum max(s - theta, 0)."""
+    return (prior * np.maximum(s - p.theta, 0)).sum()
+
+
+def lagrangian_sparsemax(s: Array, prior: Array, p: Parameters) -> Array:
+    """max over the simplex of w . s + (1 - sum w^2) / (2 beta)."""
+    return tsallis(s, prior, sparsemax(s, prior, p), 2, p.beta)
+
+
+def lagrangian_entmax(s: Array, prior: Array, p: Parameters) -> Array:
+    """max over the simplex of w . s + (1 - sum w^alpha) / (alpha (alpha - 1) beta)."""
+    if p.alpha == 1:
+        return lagrangian_softmax(s, prior, p)
+    return tsallis(s, prior, entmax(s, prior, p), p.alpha, p.beta)
+
+
+def tsallis(s: Array, prior: Array, w: Array, alpha: float, beta: float) -> Array:
+    """w . s and Tsallis' entropy of w over beta; a prior stands for so many equal patterns."""
+    entropy = (1 - (prior * (w / prior) ** alpha).sum()) / (alpha * (alpha - 1))
+    return (w * s).sum() + entropy / beta
+
+
+LAGRANGIANS: dict[str, Callable[[Array, Array, Parameters], Array]] = {
+    "identity": lagrangian_identity,
+    "polynomial": lagrangian_polynomial,
+    "rectified_polynomial": lagrangian_rectified,
+    "sqrt": lagrangian_sqrt,
+    "log1p": lagrangian_log1p,
+    "exponential": lagrangian_exponential,
+    "softmax": lagrangian_softmax,
+    "softmax1": lagrangian_softmax1,
+    "max": lagrangian_max,
+    "topk": lagrangian_topk,
+    "topk_softmax": lagrangian_topk_softmax,
+    "threshold": lagrangian_threshold,
+    "sparsemax": lagrangian_sparsemax,
+    "entmax": lagrangian_entmax,
+}
+
+
+def energy(
+    patterns: ArrayLike,
+    states: ArrayLike,
+    similarity_: str = "dot",
+    separation: str = "softmax",
+    prior: ArrayLike | None = None,
+    **parameters: float,
+) -> Array:
+    """|v|^2 / 2 - L(M v) for dot, -L(-d^2) for sqeuclidean: energies (n_states,)."""
+    patterns, states = real(patterns), real(states)
+    weight = np.ones(len(patterns), states.dtype) if prior is None else real(prior)
+    scores = similarity(patterns, states, similarity_)
+    half = {"dot": 1, "sqeuclidean": 0}[similarity_]
+    row = LAGRANGIANS[separation]
+    p = Parameters(**parameters)
+    return np.array(
+        [
+            half * (v**2).sum() / 2 - row(s, weight, p)
+            for v, s in zip(states, scores, strict=True)
+        ],
+        dtype=states.dtype,
+    )
+
+
 def best(s: Array, k: int) -> NDArray[np.intp]:
     """The indices of the k largest scores, best first, ties to the lowest index."""
     return np.argsort(-s, kind="stable")[:k]
@@ -482,7 +609,7 @@ def recall(
         after = (w @ real(patterns if values is None else values))[0]
         change = float(np.abs(after - state).max())
         if not w.any():
-            return Recall(after, step, "none active", change)
+            return Recall(after, step, "no active location", change)
         if change <= tol:
             return Recall(after, step, "fixed point", change)
         if before is not None and np.array_equal(after, before):

@@ -1,7 +1,7 @@
 """Networks of two-state units as the formulas stand, for reading: NumPy, one unit at a time.
 
-Nothing here imports the library. Couplings are a matrix with ``matrix[j, i]`` what unit j does to
-unit i, a schedule is the tuple (order, given, seed, first_sweep, n_sweeps, tie, clamped,
+Nothing here imports the library. Couplings are a matrix with ``matrix[j, i]`` what unit j does
+to unit i, a schedule is the tuple (order, given, seed, first_sweep, n_sweeps, tie, clamped,
 temperatures) of uhn.models. Whole numbers are added as int64, so that a field of 0 is one.
 """
 
@@ -19,7 +19,7 @@ GOLDEN = 0x9E3779B97F4A7C15
 FIXED_POINT, TWO_CYCLE, STEP_LIMIT = range(3)
 
 
-# ---------------------------------------------------------------------------- counted numbers --
+# --------------------------------------------------------------------------- counted numbers --
 
 
 def mix(x: int) -> int:
@@ -71,7 +71,7 @@ def sweep_order(schedule: tuple[Any, ...], n_units: int, sweep: int) -> list[int
     return list(range(n_units))
 
 
-# ------------------------------------------------------------------------------------ network --
+# ----------------------------------------------------------------------------------- network --
 
 
 def counts_of(patterns: Array, keep_diagonal: bool = True) -> Array:

@@ -41,6 +41,7 @@ AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"]
 KERNELS: dict[str, tuple[str, list[str]]] = {
     "kernels_avx2.c": ("x86_64", ["-mavx2", "-mfma"]),
     "kernels_avx512.c": ("x86_64", AVX512),
+    "kernels_avx512popcnt.c": ("x86_64", [*AVX512, "-mavx512vpopcntdq"]),
     "kernels_neon.c": ("aarch64", []),
 }
 #: Of these the allocation test replaces the library's calls.
@@ -48,12 +49,15 @@ WRAPPED = ["malloc", "calloc", "realloc", "free", "posix_memalign", "aligned_all
 WRAPPED += ["pthread_create"]
 PROGRAMS = [
     "test_scalar",
+    "test_landscape",
     "test_retrieve",
     "test_bits",
     "test_errors",
     "test_threads",
     "test_network",
     "test_alloc",
+    "test_dense",
+    "test_sdm",
     "example",
 ]
 ASAN = "-fsanitize=address,undefined"
@@ -114,6 +118,7 @@ def configs() -> list[Config]:
     plain = [*PROGRAMS, "bits_print"]
     with_gcc = Config("gcc", gcc, ["-O2"], plain)
     with_gcc.paths = {"test_retrieve": ["generic", "avx2"], "test_bits": ["generic", "avx2"]}
+    with_gcc.paths["test_sdm"] = ["generic", "avx2"]
     return [
         Config("cc", find_compiler(), ["-O2"], plain),
         with_gcc,
@@ -153,7 +158,7 @@ class Build:
             arch, flags = KERNELS.get(path.name, (self.config.arch, []))
             if arch != self.config.arch:
                 continue
-            if path.name == "kernels_avx512.c" and "gcc" in self.config.compiler:
+            if path.name.startswith("kernels_avx512") and "gcc" in self.config.compiler:
                 flags = [*flags, "-mprefer-vector-width=512"]
             sources.append((path, flags))
         library = [path.stem for path, _ in sources]

@@ -41,6 +41,8 @@ LAYERS = {
     "network": 4,
     "dense": 4,
     "sdm": 4,
+    "landscape": 4,
+    "learning": 4,
 }
 TOP_LEVEL = {"uhn", "csrc", "tests", "notebooks", "benchmarks", ".ci", "pyproject.toml"}
 TOP_LEVEL |= {"setup.py", "README.md", "LICENSE", "CHANGELOG.md", "MANIFEST.in"}
@@ -190,6 +192,8 @@ def test_every_row_is_complete(table: str, listing) -> None:  # type: ignore[no-
     assert listing() == in_table, f"uhn.{listing.__name__}() is not what {table}.def says"
     assert list(listing()) == list(in_table), "in the table's order"
     assert set(oracles) == set(in_table), "rows and oracles of tests/reference.py"
+    if table == "separation":
+        assert set(reference.LAGRANGIANS) == set(in_table), "Lagrangians of tests/reference.py"
     for name, doc in in_table.items():
         assert len(doc) >= 5 and not doc.endswith("."), f"{name}: doc line {doc!r}"
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -85,7 +85,12 @@ def test_recall_says_how_it_ended() -> None:
     stored = np.sign(RNG.normal(size=(3, 64)))
     memory = uhn.Memory(stored, beta=1.0)
     result = memory.recall(stored, 50)
-    state, n_steps, status, change = result
+    state, n_steps, status, change = (
+        result.state,
+        result.n_steps,
+        result.status,
+        result.change,
+    )
     assert isinstance(result, uhn.Recall)
     assert result.state is state
     assert close(state, stored)
@@ -111,7 +116,7 @@ def test_recall_tells_cycles_and_silence_apart() -> None:
     assert swap.recall([1.0, 0.0]).status == "2-cycle"
     silent = uhn.Memory(np.eye(2), separation="threshold", theta=5.0)
     result = silent.recall([[1.0, 0.0]])
-    assert result.status.tolist() == ["none active"]
+    assert result.status.tolist() == ["no active location"]
     assert np.array_equal(result.state, np.zeros((1, 2)))
 
 

@@ -239,11 +239,11 @@ def test_none_active(dtype) -> None:
     """A threshold no score reaches: zeros, and the iteration ends at once."""
     memory = uhn.Memory(np.eye(3, dtype=dtype), separation="threshold", theta=2)
     r = memory.recall(np.array([1, 0, 1], dtype))
-    assert (r.status, r.n_steps, r.change) == ("none active", 1, 1)
+    assert (r.status, r.n_steps, r.change) == ("no active location", 1, 1)
     assert r.state.tolist() == [0, 0, 0]
     # One that is left after a step: (2, 2, 0) -> (1, 1, 0) -> nothing.
     r = memory.recall(np.array([2, 2, 0], dtype))
-    assert (r.status, r.n_steps) == ("none active", 2)
+    assert (r.status, r.n_steps) == ("no active location", 2)
     assert r.state.tolist() == [0, 0, 0]
     assert memory.retrieve(np.array([1, 0, 1], dtype)).tolist() == [0, 0, 0]
 
@@ -280,7 +280,7 @@ def mixed(dtype):
     queries = np.concatenate(
         [patterns[[0, 2, 3]], np.ones((1, 6), dtype), 3 * patterns[[1, 2, 5]]]
     )
-    expected = ["2-cycle", "fixed point", "step limit", "none active"]
+    expected = ["2-cycle", "fixed point", "step limit", "no active location"]
     return memory, queries, [*expected, "2-cycle", "fixed point", "step limit"]
 
 

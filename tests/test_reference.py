@@ -445,7 +445,7 @@ def test_recall_statuses() -> None:
     assert (swapped.status, swapped.n_steps) == ("2-cycle", 2)
     assert swapped.state.tolist() == [1, 0]
     empty = reference.recall(eye, [1.0, 0.0, 0.0], separation="threshold", theta=5)
-    assert (empty.status, empty.n_steps) == ("none active", 1)
+    assert (empty.status, empty.n_steps) == ("no active location", 1)
     limited = reference.recall(2 * eye, [1.0, 0.0, 0.0], 3, separation="identity")
     assert (limited.status, limited.n_steps) == ("step limit", 3)
     assert limited.state.tolist() == [64, 0, 0]

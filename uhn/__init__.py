@@ -15,7 +15,6 @@ array([1., 0., 0.])
 from ._core import (
     Memory,
     Partial,
-    Recall,
     __version__,
     attention,
     cpu_info,
@@ -28,11 +27,35 @@ from ._core import (
     similarities,
     similarity,
 )
+from .models import (
+    BidirectionalAssociativeMemory,
+    ContinuousHopfieldNetwork,
+    ContinuousSDM,
+    DenseAssociativeMemory,
+    HopfieldNetwork,
+    MeanShiftMemory,
+    ModernHopfieldNetwork,
+    NeuralDynamics,
+    SequenceMemory,
+    SparseDistributedMemory,
+)
+from .results import Recall, Trace
 
 __all__ = [
+    "BidirectionalAssociativeMemory",
+    "ContinuousHopfieldNetwork",
+    "ContinuousSDM",
+    "DenseAssociativeMemory",
+    "HopfieldNetwork",
+    "MeanShiftMemory",
     "Memory",
+    "ModernHopfieldNetwork",
+    "NeuralDynamics",
     "Partial",
     "Recall",
+    "SequenceMemory",
+    "SparseDistributedMemory",
+    "Trace",
     "__version__",
     "attention",
     "cpu_info",

@@ -5,7 +5,8 @@ from typing import Any, Final, Literal, SupportsIndex, TypeAlias, TypedDict, fin
 
 import numpy as np
 import numpy.typing as npt
-from _typeshed import structseq
+
+from uhn.results import Recall
 
 __version__: Final[str]
 
@@ -117,7 +118,7 @@ class Memory:
         *,
         prior: npt.ArrayLike | None = None,
         copy: bool = False,
-    ) -> None: ...
+    ) -> Memory: ...
     def retrieve(
         self,
         queries: npt.ArrayLike,
@@ -132,7 +133,13 @@ class Memory:
         n_steps: SupportsIndex = 100,
         *,
         tol: _Number | None = 1e-6,
+        trace: bool = False,
     ) -> Recall: ...
+    def energy(self, states: npt.ArrayLike) -> Any: ...
+    def gradient(
+        self, states: npt.ArrayLike, *, out: _Array | None = None
+    ) -> npt.NDArray[Any]: ...
+    def lyapunov(self, mode: Literal["sync"] | str = "sync") -> bool: ...
     def scores(
         self, queries: npt.ArrayLike, *, out: _Array | None = None
     ) -> npt.NDArray[Any]: ...
@@ -177,18 +184,6 @@ class Partial:
     def finish(self, *, out: _Array | None = None) -> npt.NDArray[Any]: ...
     def __reduce_ex__(self, protocol: SupportsIndex, /) -> tuple[Any, ...]: ...
     def __sizeof__(self) -> int: ...
-
-@final
-class Recall(structseq[Any], tuple[Any, Any, Any, Any]):
-    __match_args__: Final = ("state", "n_steps", "status", "change")
-    @property
-    def state(self) -> npt.NDArray[Any]: ...
-    @property
-    def n_steps(self) -> Any: ...
-    @property
-    def status(self) -> Any: ...
-    @property
-    def change(self) -> Any: ...
 
 def retrieve(
     patterns: npt.ArrayLike,
@@ -253,6 +248,32 @@ def _rebuild_memory(
 def _rebuild_partial(wire: Any, single: bool, /) -> Partial: ...
 def _take_rows(array: Any, name: str, n_columns: int, /) -> tuple[npt.NDArray[Any], bool]: ...
 
+# landscape: what uhn.analysis calls
+def _landscape_fixed_points(weights: Any, bias: Any, /) -> npt.NDArray[np.uint64]: ...
+
+# Learning rules, of uhn.models.hopfield.
+def _learn_storkey(
+    weights: npt.NDArray[np.float64],
+    patterns: npt.NDArray[np.int8],
+    mask: npt.NDArray[np.uint8] | None,
+    /,
+) -> None: ...
+def _learn_perceptron(
+    patterns: npt.NDArray[np.int8],
+    mask: npt.NDArray[np.uint8] | None,
+    kappa: float,
+    max_raises: int,
+    /,
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]: ...
+def _learn_start(seed: int, dream: int, n_units: int, /) -> npt.NDArray[np.int8]: ...
+def _learn_dream(
+    weights: npt.NDArray[np.float64],
+    state: npt.NDArray[np.int8],
+    step: float,
+    mask: npt.NDArray[np.uint8] | None,
+    /,
+) -> None: ...
+
 # Networks of couplings between pairs: network_functions.c.
 def _network_settle(
     states: npt.NDArray[np.int8],
@@ -292,3 +313,56 @@ def _network_hebb(
 ) -> None: ...
 def _pack_columns(rows: npt.NDArray[np.int8], /) -> npt.NDArray[np.uint32]: ...
 def _pack_rows(rows: npt.NDArray[np.int8], /) -> npt.NDArray[np.uint64]: ...
+
+# The dense associative memory: the engine is a capsule, a schedule from make_schedule.
+def _dense_new(
+    patterns: npt.NDArray[np.int8], interaction: str, degree: float, scaled: bool, /
+) -> object: ...
+def _dense_settle(
+    engine: object, states: npt.NDArray[np.int8], schedule: tuple[Any, ...], /
+) -> tuple[
+    npt.NDArray[np.int8],
+    npt.NDArray[np.int8],
+    npt.NDArray[np.int64],
+    npt.NDArray[np.uint8],
+    npt.NDArray[np.uint8],
+]: ...
+def _dense_energies(
+    engine: object, states: npt.NDArray[np.int8], /
+) -> npt.NDArray[np.float64]: ...
+def _dense_differences(
+    engine: object, states: npt.NDArray[np.int8], /
+) -> npt.NDArray[np.float64]: ...
+
+# Sparse distributed memory: addresses uint64, counters int16, rows int8.
+def _sdm_addresses(
+    seed: int, first: int, n_features: int, out: npt.NDArray[np.uint64], /
+) -> None: ...
+def _sdm_pack(rows: npt.NDArray[np.int8], out: npt.NDArray[np.uint64], /) -> None: ...
+def _sdm_write(
+    addresses: npt.NDArray[np.uint64],
+    counters: npt.NDArray[np.int16],
+    n_features: int,
+    radius: int,
+    rows: npt.NDArray[np.int8],
+    words: npt.NDArray[np.int8],
+    n_written: npt.NDArray[np.int64],
+    /,
+) -> npt.NDArray[np.int64]: ...
+def _sdm_read(
+    addresses: npt.NDArray[np.uint64],
+    counters: npt.NDArray[np.int16],
+    n_features: int,
+    radius: int,
+    queries: npt.NDArray[np.int8],
+    tie: str,
+    what: str,
+    /,
+) -> tuple[Any, npt.NDArray[np.int64]]: ...
+def _sdm_active(
+    addresses: npt.NDArray[np.uint64],
+    n_features: int,
+    radius: int,
+    queries: npt.NDArray[np.int8],
+    /,
+) -> npt.NDArray[np.uint8]: ...

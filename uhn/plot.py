@@ -18,7 +18,7 @@ import numpy as np
 if TYPE_CHECKING:
     from uhn.experiments.capacity import CapacityResult, Point
 
-__all__ = ["COLOURS", "MARKERS", "plot_capacity", "spread"]
+__all__ = ["COLOURS", "MARKERS", "plot_capacity", "spread", "style"]
 
 COLOURS = (
     "#0072B2",
@@ -125,6 +125,11 @@ def _require_matplotlib() -> Any:
     except ImportError as error:
         raise ImportError("plots need matplotlib: pip install 'uhn[plot]'") from error
     return matplotlib
+
+
+def style() -> Any:
+    """A context in which matplotlib draws in the package's style: ``with style(): ...``."""
+    return _require_matplotlib().rc_context(_STYLE)
 
 
 def _plain_ticks(

@@ -47,8 +47,8 @@ class Trace:
     """
 
     states: Array
-    energies: Array | None = None
-    overlaps: Array | None = None
+    energies: Array | None
+    overlaps: Array | None
 
     def __repr__(self) -> str:
         return f"Trace({len(self.states) - 1} steps)"
@@ -229,16 +229,16 @@ class Recall:
         steps = np.atleast_1d(self.n_steps)
         status = np.atleast_1d(self.status)
         counts = [(name, int((status == name).sum())) for name in STATUSES]
-        ended = ", ".join(f"{count} {name}" for name, count in counts if count)
+        ended = ", ".join(f"{name} {count}" for name, count in counts if count)
         if n == 1:
             ended = str(status[0])
         most = int(steps.max(initial=0))
         least = int(steps.min(initial=most))
         took = f"{most}" if least == most else f"{least} to {most}"
         what = "1 query" if n == 1 else f"{n} queries"
-        return (
-            f"Recall({what} of {self.state.shape[-1]} features: {ended}; {took} {self._unit})"
-        )
+        name, width = type(self).__name__, self.state.shape[-1]
+        unit = self._unit.removesuffix("s") if took == "1" else self._unit
+        return f"{name}({what} of {width} features: {ended}; {took} {unit})"
 
     def _repr_html_(self) -> str:
         steps = np.atleast_1d(self.n_steps)
@@ -264,10 +264,12 @@ class Recall:
             columns.append(("entropy", [f"{e:.3g}" for e in np.atleast_1d(self.entropy)]))
         except ValueError:
             pass
-        head = "".join(f"<th>{html.escape(name)}</th>" for name, _ in columns)
+        # Numbers line up on the right whatever the page's own style says.
+        cell = "style='text-align: right; padding: 0.1em 0.8em'"
+        head = "".join(f"<th {cell}>{html.escape(name)}</th>" for name, _ in columns)
         body = "".join(
             "<tr>"
-            + "".join(f"<td>{html.escape(cells[i])}</td>" for _, cells in columns)
+            + "".join(f"<td {cell}>{html.escape(cells[i])}</td>" for _, cells in columns)
             + "</tr>"
             for i in range(shown)
         )
@@ -285,3 +287,63 @@ class Recall:
             result = result[0]
             return float(result) if np.ndim(result) == 0 else result
         return result
+
+
+class _OfMemory:
+    """A `Memory` as the source of a recall."""
+
+    def __init__(self, memory: Any) -> None:
+        self.memory = memory
+
+    def overlaps(self, states: Array) -> Array:
+        memory = self.memory
+        if states.shape[1] != memory.n_features:
+            raise ValueError(
+                f"the answers have {states.shape[1]} features and the patterns "
+                f"{memory.n_features}: they have no overlap with the memories"
+            )
+        return np.asarray(memory.scores(states))
+
+    def weights(self, states: Array) -> Array:
+        return np.asarray(self.memory.weights(states))
+
+    def energy(self, states: Array) -> Array:
+        if states.shape[1] != self.memory.n_features:
+            states = states[:0, :1].repeat(self.memory.n_features, axis=1)  # for the reason
+        return np.asarray(self.memory.energy(states))
+
+
+def recall_of_memory(
+    memory: Any,
+    queries: Array,
+    state: Array,
+    asked: Array,
+    n_steps: Array,
+    codes: Array,
+    change: Array,
+    single: bool,
+    trace: bool,
+) -> Recall:
+    """The result of `Memory.recall`, for its binding; `memory` is a copy that stays so."""
+    source = _OfMemory(memory)
+    way = None
+    if trace:
+        states = [np.atleast_2d(queries)]
+        for t in range(1, int(n_steps.max(initial=0)) + 1):
+            moves = n_steps >= t
+            following = states[-1].copy()
+            # The bits of an answer do not depend on its neighbours: this is the way it went.
+            answer = memory.retrieve(states[-1][moves])
+            if answer.shape[1] != following.shape[1]:
+                raise ValueError("trace=True needs values as wide as the patterns")
+            following[moves] = answer
+            states.append(following)
+        try:
+            energies = np.stack([source.energy(v) for v in states])
+        except ValueError:
+            energies = None
+        overlaps = np.stack([source.overlaps(v) for v in states])
+        way = Trace(np.stack(states), energies, overlaps)
+    return Recall.of_batch(
+        state, n_steps, codes, change, single=single, source=source, asked=asked, trace=way
+    )

@@ -18,7 +18,8 @@ typedef struct question {
     size_t n_features;
 } question;
 
-static int take_question(const uhnpy_target *target, PyObject *object, question *out) {
+static int take_rows_of(const uhnpy_target *target, PyObject *object, const char *what,
+                        question *out) {
     out->rows.array = NULL;
     if (!target->memory || uhn_memory_n_patterns(target->memory) == 0) {
         PyErr_SetString(PyExc_ValueError, "the memory is empty: store patterns first");
@@ -26,15 +27,18 @@ static int take_question(const uhnpy_target *target, PyObject *object, question 
     }
     out->type = uhnpy_type(target->memory);
     out->n_features = uhn_memory_n_features(target->memory);
-    if (uhnpy_take_rows(object, "queries", "n_queries, n_features", out->type, &out->rows) <
-        0) {
+    if (uhnpy_take_rows(object, what, "n, n_features", out->type, &out->rows) < 0) {
         return -1;
     }
-    if (uhnpy_check_width(&out->rows, "queries", out->n_features) < 0) {
+    if (uhnpy_check_width(&out->rows, what, out->n_features) < 0) {
         uhnpy_drop_rows(&out->rows);
         return -1;
     }
     return 0;
+}
+
+static int take_question(const uhnpy_target *target, PyObject *object, question *out) {
+    return take_rows_of(target, object, "queries", out);
 }
 
 /* The array for one row of results a query: 1-D for a 1-D query. */
@@ -125,7 +129,7 @@ PyObject *uhnpy_retrieve(const uhnpy_target *target, PyObject *queries, PyObject
         } else {
             status = uhn_recall(target->memory, &run.equation, asked.rows.data,
                                 asked.rows.n_rows, steps, tolerance, &run.core,
-                                PyArray_DATA(answer), NULL, NULL, NULL, &error);
+                                PyArray_DATA(answer), NULL, NULL, NULL, NULL, &error);
         }
         uhnpy_run_end(&run);
         if (status != UHN_OK) {
@@ -139,100 +143,181 @@ PyObject *uhnpy_retrieve(const uhnpy_target *target, PyObject *queries, PyObject
 
 /* -------------------------------------------------------------------------------- recall -- */
 
-/* One string a query, for several queries: a NumPy array of text. */
-static PyObject *make_reasons(const uhnpy_state *state, const uint8_t *reasons, npy_intp n) {
-    Py_ssize_t width = 0;
-    for (int i = 0; i < UHNPY_N_REASONS; i++) {
-        width = Py_MAX(width, PyUnicode_GET_LENGTH(state->reason_names[i]));
-    }
-    PyObject *array = PyArray_New(&PyArray_Type, 1, &n, NPY_UNICODE, NULL, NULL,
-                                  (int)(width * (Py_ssize_t)sizeof(Py_UCS4)), 0, NULL);
-    if (!array) {
-        return NULL;
-    }
-    Py_UCS4 *text = PyArray_DATA((PyArrayObject *)array);
-    memset(text, 0, PyArray_NBYTES((PyArrayObject *)array));
-    for (npy_intp i = 0; i < n; i++) {
-        PyObject *name = state->reason_names[reasons[i] < UHNPY_N_REASONS ? reasons[i] : 0];
-        if (!PyUnicode_AsUCS4(name, text + i * width, width, 0)) {
-            Py_DECREF(array);
-            return NULL;
+/* uhn.results.recall_of_memory, which makes the result: borrowed. */
+static PyObject *recall_maker(uhnpy_state *state) {
+    if (!state->make_recall) {
+        PyObject *module = PyImport_ImportModule("uhn.results");
+        if (module) {
+            Py_XSETREF(state->make_recall, PyObject_GetAttrString(module, "recall_of_memory"));
+            Py_DECREF(module);
         }
     }
-    return array;
+    return state->make_recall;
 }
 
-PyObject *uhnpy_recall(const uhnpy_state *state, const uhnpy_target *target, PyObject *queries,
-                       PyObject *n_steps, PyObject *tol) {
+/* What a recall fills in: a row a query whether it was given as one row or as several. */
+typedef struct outcome {
+    PyArrayObject *states, *asked, *steps, *reasons, *changes;
+} outcome;
+
+static void drop_outcome(outcome *o) {
+    Py_XDECREF(o->states);
+    Py_XDECREF(o->asked);
+    Py_XDECREF(o->steps);
+    Py_XDECREF(o->reasons);
+    Py_XDECREF(o->changes);
+}
+
+static int make_outcome(const question *asked, size_t n_values, outcome *out) {
+    npy_intp n = (npy_intp)asked->rows.n_rows;
+    npy_intp wide[2] = {n, (npy_intp)n_values}, narrow[2] = {n, (npy_intp)asked->n_features};
+    out->states = (PyArrayObject *)PyArray_SimpleNew(2, wide, asked->type);
+    out->asked = (PyArrayObject *)PyArray_SimpleNew(2, narrow, asked->type);
+    out->steps = (PyArrayObject *)PyArray_SimpleNew(1, &n, NPY_INT64);
+    out->reasons = (PyArrayObject *)PyArray_SimpleNew(1, &n, NPY_UINT8);
+    out->changes = (PyArrayObject *)PyArray_SimpleNew(1, &n, NPY_DOUBLE);
+    return out->states && out->asked && out->steps && out->reasons && out->changes ? 0 : -1;
+}
+
+/* One step into values that are no states: nothing can be said of a change. */
+static uhn_status answer_once(const uhnpy_target *target, uhnpy_run *run, const question *asked,
+                              outcome *out, uhn_error *error) {
+    size_t n = asked->rows.n_rows;
+    uint8_t *reasons = PyArray_DATA(out->reasons);
+    uhn_status status = uhn_retrieve(target->memory, &run->equation, asked->rows.data, n,
+                                     &run->core, PyArray_DATA(out->states), reasons, error);
+    memcpy(PyArray_DATA(out->asked), asked->rows.data, PyArray_NBYTES(out->asked));
+    for (size_t i = 0; i < n; i++) {
+        reasons[i] = reasons[i] ? UHN_STEP_LIMIT : UHN_NONE_ACTIVE;
+        ((int64_t *)PyArray_DATA(out->steps))[i] = 1;
+        ((double *)PyArray_DATA(out->changes))[i] = NAN;
+    }
+    return status;
+}
+
+PyObject *uhnpy_recall(uhnpy_state *state, const uhnpy_target *target, PyObject *memory,
+                       PyObject *queries, PyObject *n_steps, PyObject *tol, PyObject *trace) {
     size_t limit = 100;
     double tolerance = 1e-6;
+    bool traced = false;
     question asked;
     if ((n_steps && uhnpy_take_size(n_steps, "n_steps", 0, &limit) < 0) ||
-        (tol && take_tol(tol, &tolerance) < 0) || take_question(target, queries, &asked) < 0) {
+        (tol && take_tol(tol, &tolerance) < 0) ||
+        (trace && uhnpy_take_bool(trace, "trace", &traced) < 0) ||
+        take_question(target, queries, &asked) < 0) {
         return NULL;
     }
-    PyObject *result = NULL, *fields[4] = {NULL};
-    uint8_t *reasons = NULL;
-    PyArrayObject *states = NULL, *changes = NULL, *steps = NULL;
-    size_t n = asked.rows.n_rows;
-    if (check_iterable(target, "recall") < 0) {
+    PyObject *result = NULL, *maker = recall_maker(state);
+    outcome out = {NULL};
+    size_t n_values = uhn_memory_n_values(target->memory);
+    bool once = n_values != asked.n_features && limit == 1;
+    if (!maker || (!once && check_iterable(target, "recall with n_steps other than 1") < 0) ||
+        make_outcome(&asked, n_values, &out) < 0) {
         goto done;
     }
-    states = take_answer(target, &asked, asked.n_features, NULL);
-    /* Zero-dimensional for a 1-D query. */
-    npy_intp dims[1] = {(npy_intp)n};
-    steps = (PyArrayObject *)PyArray_SimpleNew(!asked.rows.single, dims, NPY_INT64);
-    changes = (PyArrayObject *)PyArray_SimpleNew(!asked.rows.single, dims, NPY_DOUBLE);
-    if (!states || !steps || !changes) {
-        goto done;
-    }
-    reasons = PyMem_RawMalloc(n ? n : 1);
-    if (!reasons) {
-        PyErr_NoMemory();
-        goto done;
-    }
-    if (n) {
+    if (asked.rows.n_rows) {
         uhn_error error = {.status = UHN_OK};
+        uhn_status status;
         uhnpy_run run;
         uhnpy_run_begin(&run, target->equation, asked.type, asked.n_features);
-        uhn_status status =
-            uhn_recall(target->memory, &run.equation, asked.rows.data, n, limit, tolerance,
-                       &run.core, PyArray_DATA(states), PyArray_DATA(steps), reasons,
-                       PyArray_DATA(changes), &error);
+        if (once) {
+            status = answer_once(target, &run, &asked, &out, &error);
+        } else {
+            status =
+                uhn_recall(target->memory, &run.equation, asked.rows.data, asked.rows.n_rows,
+                           limit, tolerance, &run.core, PyArray_DATA(out.states),
+                           PyArray_DATA(out.asked), PyArray_DATA(out.steps),
+                           PyArray_DATA(out.reasons), PyArray_DATA(out.changes), &error);
+        }
         uhnpy_run_end(&run);
         if (status != UHN_OK) {
             uhnpy_raise(status, &error);
             goto done;
         }
     }
-    fields[0] = Py_NewRef((PyObject *)states);
-    if (asked.rows.single) {
-        fields[1] = PyLong_FromLongLong(*(const int64_t *)PyArray_DATA(steps));
-        fields[2] =
-            Py_NewRef(state->reason_names[reasons[0] < UHNPY_N_REASONS ? reasons[0] : 0]);
-        fields[3] = PyFloat_FromDouble(*(const double *)PyArray_DATA(changes));
-    } else {
-        fields[1] = Py_NewRef((PyObject *)steps);
-        fields[2] = make_reasons(state, reasons, (npy_intp)n);
-        fields[3] = Py_NewRef((PyObject *)changes);
-    }
-    if (fields[1] && fields[2] && fields[3]) {
-        result = PyStructSequence_New(state->recall_type);
-    }
-    for (int i = 0; result && i < 4; i++) {
-        PyStructSequence_SetItem(result, i, fields[i]);
-        fields[i] = NULL;
-    }
+    result = PyObject_CallFunctionObjArgs(maker, memory, (PyObject *)asked.rows.array,
+                                          (PyObject *)out.states, (PyObject *)out.asked,
+                                          (PyObject *)out.steps, (PyObject *)out.reasons,
+                                          (PyObject *)out.changes,
+                                          asked.rows.single ? Py_True : Py_False,
+                                          traced ? Py_True : Py_False, NULL);
 done:
-    for (int i = 0; i < 4; i++) {
-        Py_XDECREF(fields[i]);
-    }
-    PyMem_RawFree(reasons);
-    Py_XDECREF(states);
-    Py_XDECREF(steps);
-    Py_XDECREF(changes);
+    drop_outcome(&out);
     uhnpy_drop_rows(&asked.rows);
     return result;
+}
+
+/* -------------------------------------------------------------------------------- energy -- */
+
+/* Arguments of the name `states` instead of `queries` are the same rows. */
+PyObject *uhnpy_energy(const uhnpy_target *target, PyObject *states) {
+    question asked;
+    if (take_rows_of(target, states, "states", &asked) < 0) {
+        return NULL;
+    }
+    npy_intp n = (npy_intp)asked.rows.n_rows;
+    PyArrayObject *energies = (PyArrayObject *)PyArray_SimpleNew(1, &n, NPY_DOUBLE);
+    PyObject *result = NULL;
+    if (energies) {
+        uhn_error error = {.status = UHN_OK};
+        uhnpy_run run;
+        uhnpy_run_begin(&run, target->equation, asked.type, asked.n_features);
+        uhn_status status =
+            uhn_energy(target->memory, &run.equation, asked.rows.data, asked.rows.n_rows,
+                       &run.core, PyArray_DATA(energies), &error);
+        uhnpy_run_end(&run);
+        if (status != UHN_OK) {
+            uhnpy_raise(status, &error);
+        } else if (asked.rows.single) {
+            result = PyFloat_FromDouble(*(const double *)PyArray_DATA(energies));
+        } else {
+            result = Py_NewRef((PyObject *)energies);
+        }
+    }
+    Py_XDECREF(energies);
+    uhnpy_drop_rows(&asked.rows);
+    return result;
+}
+
+PyObject *uhnpy_gradient(const uhnpy_target *target, PyObject *states, PyObject *out) {
+    question asked;
+    if (take_rows_of(target, states, "states", &asked) < 0) {
+        return NULL;
+    }
+    PyArrayObject *answer = take_answer(target, &asked, asked.n_features, out);
+    if (answer) {
+        uhn_error error = {.status = UHN_OK};
+        uhnpy_run run;
+        uhnpy_run_begin(&run, target->equation, asked.type, asked.n_features);
+        uhn_status status =
+            uhn_energy_gradient(target->memory, &run.equation, asked.rows.data,
+                                asked.rows.n_rows, &run.core, PyArray_DATA(answer), &error);
+        uhnpy_run_end(&run);
+        if (status != UHN_OK) {
+            Py_CLEAR(answer);
+            uhnpy_raise(status, &error);
+        }
+    }
+    uhnpy_drop_rows(&asked.rows);
+    return (PyObject *)answer;
+}
+
+PyObject *uhnpy_lyapunov(const uhnpy_target *target, PyObject *mode) {
+    if (mode &&
+        !(PyUnicode_Check(mode) && PyUnicode_CompareWithASCIIString(mode, "sync") == 0)) {
+        PyErr_Format(PyUnicode_Check(mode) ? PyExc_ValueError : PyExc_TypeError,
+                     "mode is %R; a Memory is iterated with mode 'sync' only", mode);
+        return NULL;
+    }
+    if (!target->memory) {
+        return uhnpy_fail(PyExc_ValueError, "the memory is empty: store patterns first");
+    }
+    uhn_error error = {.status = UHN_OK};
+    uhn_status status = uhn_lyapunov(target->memory, &target->equation->core, &error);
+    if (status != UHN_OK && status != UHN_NO_ENERGY) {
+        return uhnpy_raise(status, &error);
+    }
+    return PyBool_FromLong(status == UHN_OK);
 }
 
 /* -------------------------------------------------------------- scores, nearest, partial -- */

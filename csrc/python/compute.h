@@ -19,8 +19,13 @@ typedef struct uhnpy_target {
  * public methods, NULL where nothing was given. */
 PyObject *uhnpy_retrieve(const uhnpy_target *target, PyObject *queries, PyObject *n_steps,
                          PyObject *tol, PyObject *out);
-PyObject *uhnpy_recall(const uhnpy_state *state, const uhnpy_target *target, PyObject *queries,
-                       PyObject *n_steps, PyObject *tol);
+/* `memory` is the Python object that holds the target's memory, still: no other thread stores into
+ * it. The result keeps it. */
+PyObject *uhnpy_recall(uhnpy_state *state, const uhnpy_target *target, PyObject *memory,
+                       PyObject *queries, PyObject *n_steps, PyObject *tol, PyObject *trace);
+PyObject *uhnpy_energy(const uhnpy_target *target, PyObject *states);
+PyObject *uhnpy_gradient(const uhnpy_target *target, PyObject *states, PyObject *out);
+PyObject *uhnpy_lyapunov(const uhnpy_target *target, PyObject *mode);
 PyObject *uhnpy_scores(const uhnpy_target *target, PyObject *queries, PyObject *out,
                        bool weights);
 PyObject *uhnpy_nearest(const uhnpy_target *target, PyObject *queries, PyObject *k);

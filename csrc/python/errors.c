@@ -25,6 +25,7 @@ void *uhnpy_raise(uhn_status status, const uhn_error *error) {
     case UHN_BAD_DATA:
     case UHN_EMPTY:
     case UHN_MISMATCH:
+    case UHN_NO_ENERGY:
     case UHN_OVERFLOW: PyErr_SetString(PyExc_ValueError, message); return NULL;
     case UHN_CALLBACK:
     case UHN_STOPPED:

@@ -402,7 +402,7 @@ static PyObject *memory_store(Memory *self, PyObject *const *args, Py_ssize_t n_
         store(self, values[0], values[1], values[2], copy) < 0) {
         return NULL;
     }
-    Py_RETURN_NONE;
+    return Py_NewRef((PyObject *)self);
 }
 
 /* ----------------------------------------------------------------------------- computing -- */
@@ -420,17 +420,63 @@ static PyObject *memory_retrieve(Memory *self, PyObject *const *args, Py_ssize_t
     return uhnpy_retrieve(&target, values[0], values[1], values[2], values[3]);
 }
 
+static PyObject *memory_copy(Memory *self, PyObject *unused);
+
 static PyObject *memory_recall(Memory *self, PyObject *const *args, Py_ssize_t n_args,
                                PyObject *kwnames) {
     static const uhnpy_signature signature = {
-        "recall", 1, 2, 3, {UHNPY_queries, UHNPY_n_steps, UHNPY_tol}};
-    const uhnpy_state *state = state_of((PyObject *)self);
-    PyObject *values[3];
+        "recall", 1, 2, 4, {UHNPY_queries, UHNPY_n_steps, UHNPY_tol, UHNPY_trace}};
+    uhnpy_state *state = state_of((PyObject *)self);
+    PyObject *values[4];
     if (uhnpy_parse(state, &signature, args, n_args, kwnames, values) < 0) {
         return NULL;
     }
+    /* The result speaks of the rows as they are now: it keeps a copy, which shares them. */
+    Memory *still = (Memory *)memory_copy(self, NULL);
+    if (!still) {
+        return NULL;
+    }
+    uhnpy_target target = target_of(still);
+    PyObject *result = uhnpy_recall(state, &target, (PyObject *)still, values[0], values[1],
+                                    values[2], values[3]);
+    Py_DECREF((PyObject *)still);
+    return result;
+}
+
+static PyObject *memory_energy(Memory *self, PyObject *const *args, Py_ssize_t n_args,
+                               PyObject *kwnames) {
+    static const uhnpy_signature signature = {"energy", 1, 1, 1, {UHNPY_states}};
+    PyObject *values[1];
+    if (uhnpy_parse(state_of((PyObject *)self), &signature, args, n_args, kwnames, values) <
+        0) {
+        return NULL;
+    }
     uhnpy_target target = target_of(self);
-    return uhnpy_recall(state, &target, values[0], values[1], values[2]);
+    return uhnpy_energy(&target, values[0]);
+}
+
+static PyObject *memory_gradient(Memory *self, PyObject *const *args, Py_ssize_t n_args,
+                                 PyObject *kwnames) {
+    static const uhnpy_signature signature = {"gradient", 1, 1, 2, {UHNPY_states, UHNPY_out}};
+    PyObject *values[2];
+    if (uhnpy_parse(state_of((PyObject *)self), &signature, args, n_args, kwnames, values) <
+        0) {
+        return NULL;
+    }
+    uhnpy_target target = target_of(self);
+    return uhnpy_gradient(&target, values[0], values[1]);
+}
+
+static PyObject *memory_lyapunov(Memory *self, PyObject *const *args, Py_ssize_t n_args,
+                                 PyObject *kwnames) {
+    static const uhnpy_signature signature = {"lyapunov", 0, 1, 1, {UHNPY_mode}};
+    PyObject *values[1];
+    if (uhnpy_parse(state_of((PyObject *)self), &signature, args, n_args, kwnames, values) <
+        0) {
+        return NULL;
+    }
+    uhnpy_target target = target_of(self);
+    return uhnpy_lyapunov(&target, values[0]);
 }
 
 static PyObject *scores_or_weights(Memory *self, const uhnpy_signature *signature,
@@ -1056,6 +1102,9 @@ static PyMethodDef memory_methods[] = {
     METHOD(store, store_doc),
     METHOD(retrieve, retrieve_doc),
     METHOD(recall, recall_doc),
+    METHOD(energy, energy_doc),
+    METHOD(gradient, gradient_doc),
+    METHOD(lyapunov, lyapunov_doc),
     METHOD(scores, scores_doc),
     METHOD(weights, weights_doc),
     METHOD(nearest, nearest_doc),

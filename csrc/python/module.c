@@ -347,21 +347,6 @@ static PyMethodDef module_functions[] = {
 
 /* ---------------------------------------------------------------------------- the module -- */
 
-static PyStructSequence_Field recall_fields[] = {
-    {"state", "the states the queries came to, (n_queries, n_features)"},
-    {"n_steps", "steps done, int64"},
-    {"status", "'fixed point', '2-cycle', 'step limit' or 'none active'"},
-    {"change", "largest change of a component in the last step, float64"},
-    {NULL, NULL},
-};
-
-static PyStructSequence_Desc recall_desc = {
-    .name = "uhn.Recall",
-    .doc = "What `Memory.recall` returns: a tuple (state, n_steps, status, change).",
-    .fields = recall_fields,
-    .n_in_sequence = 4,
-};
-
 static int intern(PyObject **slot, const char *name) {
     *slot = PyUnicode_InternFromString(name);
     return *slot ? 0 : -1;
@@ -375,8 +360,6 @@ static int fill_names(uhnpy_state *state) {
     };
     static const char *const transforms[UHN_N_TRANSFORMS] = {"negative", "inverse", "rbf"};
     static const char *const normalizes[UHN_N_NORMALIZES] = {"none", "sum"};
-    static const char *const reasons[UHNPY_N_REASONS] = {"fixed point", "2-cycle", "step limit",
-                                                         "none active"};
     int done = 0;
     for (int i = 0; i < UHNPY_N_NAMES; i++) {
         done |= intern(&state->names[i], names[i]);
@@ -393,9 +376,6 @@ static int fill_names(uhnpy_state *state) {
     for (int i = 0; i < UHN_N_NORMALIZES; i++) {
         done |= intern(&state->normalize_names[i], normalizes[i]);
     }
-    for (int i = 0; i < UHNPY_N_REASONS; i++) {
-        done |= intern(&state->reason_names[i], reasons[i]);
-    }
     return done;
 }
 
@@ -411,19 +391,18 @@ static int module_exec(PyObject *module) {
         (PyTypeObject *)PyType_FromModuleAndSpec(module, &uhnpy_memory_spec, NULL);
     state->partial_type =
         (PyTypeObject *)PyType_FromModuleAndSpec(module, &uhnpy_partial_spec, NULL);
-    state->recall_type = PyStructSequence_NewType(&recall_desc);
     state->rebuild_memory = PyObject_GetAttrString(module, "_rebuild_memory");
     state->rebuild_partial = PyObject_GetAttrString(module, "_rebuild_partial");
     if (PyModule_AddFunctions(module, uhnpy_network_functions) < 0 ||
         PyModule_AddFunctions(module, uhnpy_dense_functions) < 0 ||
-        PyModule_AddFunctions(module, uhnpy_sdm_functions) < 0) {
+        PyModule_AddFunctions(module, uhnpy_sdm_functions) < 0 ||
+        PyModule_AddFunctions(module, uhnpy_landscape_functions) < 0 ||
+        PyModule_AddFunctions(module, uhnpy_learning_functions) < 0) {
         return -1;
     }
-    if (!state->memory_type || !state->partial_type || !state->recall_type ||
-        !state->rebuild_memory || !state->rebuild_partial ||
-        PyModule_AddType(module, state->memory_type) < 0 ||
+    if (!state->memory_type || !state->partial_type || !state->rebuild_memory ||
+        !state->rebuild_partial || PyModule_AddType(module, state->memory_type) < 0 ||
         PyModule_AddType(module, state->partial_type) < 0 ||
-        PyModule_AddType(module, state->recall_type) < 0 ||
         PyModule_AddStringConstant(module, "__version__", UHN_VERSION) < 0) {
         return -1;
     }
@@ -434,8 +413,8 @@ static int module_exec(PyObject *module) {
 static int for_each_object(uhnpy_state *state, int (*visit)(PyObject **, void *),
                            void *context) {
     PyObject **single[] = {(PyObject **)&state->memory_type, (PyObject **)&state->partial_type,
-                           (PyObject **)&state->recall_type, &state->rebuild_memory,
-                           &state->rebuild_partial};
+                           &state->rebuild_memory, &state->rebuild_partial,
+                           &state->make_recall};
     struct {
         PyObject **objects;
         int n;
@@ -445,7 +424,6 @@ static int for_each_object(uhnpy_state *state, int (*visit)(PyObject **, void *)
         {state->separation_names, UHN_N_SEPARATIONS},
         {state->transform_names, UHN_N_TRANSFORMS},
         {state->normalize_names, UHN_N_NORMALIZES},
-        {state->reason_names, UHNPY_N_REASONS},
     };
     for (size_t i = 0; i < sizeof single / sizeof single[0]; i++) {
         int result = visit(single[i], context);

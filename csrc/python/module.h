@@ -57,6 +57,9 @@
     NAME(stop)                                                                                 \
     NAME(mask)                                                                                 \
     NAME(dtype)                                                                                \
+    NAME(states)                                                                               \
+    NAME(trace)                                                                                \
+    NAME(mode)                                                                                 \
     NAME(parts)                                                                                \
     NAME(n)
 
@@ -67,20 +70,19 @@ typedef enum uhnpy_name {
         UHNPY_N_NAMES
 } uhnpy_name;
 
-enum { UHNPY_N_EQUATION = UHNPY_normalize_scores + 1, UHNPY_N_REASONS = UHN_NONE_ACTIVE + 1 };
+enum { UHNPY_N_EQUATION = UHNPY_normalize_scores + 1 };
 
 typedef struct uhnpy_state {
     PyTypeObject *memory_type;
     PyTypeObject *partial_type;
-    PyTypeObject *recall_type;
     PyObject *rebuild_memory; /* what a pickle calls to make the object again */
     PyObject *rebuild_partial;
+    PyObject *make_recall; /* uhn.results.recall_of_memory, imported when first needed */
     PyObject *names[UHNPY_N_NAMES]; /* interned, so that a keyword is found by address */
     PyObject *similarity_names[UHN_N_SIMILARITIES];
     PyObject *separation_names[UHN_N_SEPARATIONS];
     PyObject *transform_names[UHN_N_TRANSFORMS];
     PyObject *normalize_names[UHN_N_NORMALIZES];
-    PyObject *reason_names[UHNPY_N_REASONS];
 } uhnpy_state;
 
 extern PyType_Spec uhnpy_memory_spec;

@@ -21,5 +21,7 @@ int uhnpy_take_exact(PyObject *object, const char *what, int type, int n_axes, b
 extern PyMethodDef uhnpy_network_functions[];
 extern PyMethodDef uhnpy_dense_functions[];
 extern PyMethodDef uhnpy_sdm_functions[];
+extern PyMethodDef uhnpy_landscape_functions[];
+extern PyMethodDef uhnpy_learning_functions[];
 
 #endif

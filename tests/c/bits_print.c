@@ -58,7 +58,7 @@ static void run(const workload *w, uhn_dtype dtype, size_t n_rows, size_t n_feat
     line("nearest", w->name, dtype, status, indices, n_queries * k * sizeof *indices);
     if (!n_values) {
         status = uhn_recall(memory, &w->equation, queries, n_queries, 2, 1e-3, NULL, out, NULL,
-                            NULL, NULL, NULL);
+                            NULL, NULL, NULL, NULL);
         line("recall", w->name, dtype, status, out, n_queries * width * item);
     }
     uhn_memory_free(memory);
@@ -96,6 +96,64 @@ static void run_attention(uhn_dtype dtype, size_t n_keys, size_t n_features, siz
     free(mask);
 }
 
+/* Landscapes of whole-numbered and of other weights, over two blocks and more. */
+static void run_landscape(size_t n_units) {
+    rng r = {.state = 31 + n_units};
+    const size_t n_words = ((size_t)1 << n_units) / 64;
+    double *weights = must_alloc(n_units * n_units * sizeof *weights);
+    uint64_t *stable = must_alloc(n_words * sizeof *stable);
+    for (int whole = 0; whole < 2; whole++) {
+        for (size_t i = 0; i < n_units; i++)
+            for (size_t j = 0; j <= i; j++) {
+                const double w = (double)((int64_t)(rng_next(&r) >> 43) - (1 << 20));
+                weights[i * n_units + j] = weights[j * n_units + i] =
+                    whole ? (double)(int)(w / (1 << 19)) : w / 3;
+            }
+        uhn_status status = uhn_fixed_points(weights, NULL, n_units, NULL, stable, NULL);
+        line("landscape", whole ? "whole" : "thirds", UHN_FLOAT64, status, stable,
+             n_words * sizeof *stable);
+    }
+    free(weights), free(stable);
+}
+
+/* Dense associative memories: states in every order, energies and differences. */
+static void run_dense(uhn_interaction interaction, double degree, size_t n, size_t k) {
+    enum { STATES = 12 };
+    static const double temperatures[4] = {50, 2, 0, 0};
+    const bool exponential = interaction == UHN_EXPONENTIAL;
+    int8_t *patterns = must_alloc(k * n), *start = must_alloc(STATES * n);
+    int8_t *states = must_alloc(STATES * n);
+    double *out = must_alloc(STATES * n * sizeof *out);
+    rng r = {.state = 16};
+    uhn_dense *dense = NULL;
+    char name[96];
+
+    for (size_t i = 0; i < k * n; i++) patterns[i] = rng_next(&r) >> 63 ? 1 : -1;
+    for (size_t i = 0; i < STATES * n; i++)
+        start[i] = (int8_t)(rng_below(&r, 4) ? patterns[i] : -patterns[i]);
+    snprintf(name, sizeof name, "dense.%d.%g.%zu.%zu", (int)interaction, degree, n, k);
+    uhn_status status =
+        uhn_dense_new(patterns, k, n, interaction, degree, !exponential, NULL, &dense, NULL);
+    for (int order = 0; status == UHN_OK && order < UHN_ORDER_GIVEN; order++)
+        for (int hot = 0; hot < 2; hot++) {
+            const uhn_schedule schedule = {.order = (uhn_order)order,
+                                           .n_sweeps = 4,
+                                           .temperatures = hot ? temperatures : NULL};
+            memcpy(states, start, STATES * n);
+            status = uhn_dense_settle(dense, &schedule, states, STATES, NULL, NULL, NULL, NULL,
+                                      NULL, NULL);
+            line(hot ? "hot" : "settle", name, UHN_FLOAT64, status, states, STATES * n);
+        }
+    if (dense) {
+        status = uhn_dense_energies(dense, start, STATES, NULL, out, NULL);
+        line("energies", name, UHN_FLOAT64, status, out, STATES * sizeof *out);
+        status = uhn_dense_differences(dense, start, STATES, NULL, out, NULL);
+        line("differences", name, UHN_FLOAT64, status, out, STATES * n * sizeof *out);
+    }
+    uhn_dense_free(dense);
+    free(patterns), free(start), free(states), free(out);
+}
+
 int main(int argc, char **argv) {
     if (argc > 1 && !strcmp(argv[1], "--available")) {
         for (const char *p = uhn_cpu_available(); *p; p++)
@@ -126,5 +184,12 @@ int main(int argc, char **argv) {
         free(list);
         run_attention((uhn_dtype)dtype, 1500, 24, 20);
     }
+    run_landscape(9);
+    run_landscape(14);
+    run_dense(UHN_POLYNOMIAL, 3, 60, 50);
+    run_dense(UHN_RECTIFIED_POLYNOMIAL, 2.5, 90, 40);
+    run_dense(UHN_RECTIFIED_POLYNOMIAL, 40, 70, 1100);
+    run_dense(UHN_POLYNOMIAL, 512, 200, 33);
+    run_dense(UHN_EXPONENTIAL, 0, 130, 300);
     return 0;
 }

@@ -207,7 +207,7 @@ static void test_shapes(void) {
     rows.values = values;
     CHECK_OK(uhn_memory_store(hetero, &rows, NULL));
     /* Iteration needs values that are queries again. */
-    REFUSED(uhn_recall(hetero, &e, queries, B, 2, 0, NULL, out, NULL, NULL, NULL, error),
+    REFUSED(uhn_recall(hetero, &e, queries, B, 2, 0, NULL, out, NULL, NULL, NULL, NULL, error),
             UHN_BAD_SHAPE, "");
     uhn_memory_free(hetero);
     /* No rows, no queries: nothing to do, no error. */
@@ -215,7 +215,7 @@ static void test_shapes(void) {
     CHECK_OK(uhn_memory_store(memory, &rows, NULL));
     CHECK_OK(uhn_retrieve(memory, &e, queries, 0, NULL, out, NULL, NULL));
     CHECK_OK(uhn_scores(memory, &e, queries, 0, NULL, out, NULL));
-    CHECK_OK(uhn_recall(memory, &e, queries, 0, 5, 0, NULL, out, NULL, NULL, NULL, NULL));
+    CHECK_OK(uhn_recall(memory, &e, queries, 0, 5, 0, NULL, out, NULL, NULL, NULL, NULL, NULL));
     still_answers("nothing");
     CHECK_STATUS(uhn_set_num_threads(0), UHN_BAD_PARAMETER);
     CHECK_STATUS(uhn_set_num_threads(-3), UHN_BAD_PARAMETER);
@@ -298,7 +298,7 @@ static void test_empty(void) {
 
     CHECK_OK(uhn_memory_new(UHN_FLOAT32, D, 0, 0, &empty));
     REFUSED(uhn_retrieve(empty, &e, queries, B, NULL, out, NULL, error), UHN_EMPTY, "");
-    REFUSED(uhn_recall(empty, &e, queries, B, 3, 0, NULL, out, NULL, NULL, NULL, error),
+    REFUSED(uhn_recall(empty, &e, queries, B, 3, 0, NULL, out, NULL, NULL, NULL, NULL, error),
             UHN_EMPTY, "");
     CHECK(uhn_nearest(empty, &e, queries, B, 1, NULL, indices, out, NULL) != UHN_OK,
           "the nearest of none");

@@ -523,19 +523,19 @@ static void test_recall(void) {
         CHECK_OK(uhn_retrieve(memory, &e, by_hand, 3, NULL, next, NULL, NULL));
         memcpy(by_hand, next, sizeof next);
     }
-    CHECK_OK(uhn_recall(memory, &e, patterns, 3, 4, -1, NULL, states, steps, reasons, changes,
-                        NULL));
+    CHECK_OK(uhn_recall(memory, &e, patterns, 3, 4, -1, NULL, states, NULL, steps, reasons,
+                        changes, NULL));
     CHECK(!memcmp(states, by_hand, sizeof states), "four steps differ from four retrievals");
     for (int i = 0; i < 3; i++)
         CHECK(steps[i] == 4 && reasons[i] == UHN_STEP_LIMIT, "%lld steps, reason %d",
               (long long)steps[i], reasons[i]);
-    CHECK_OK(
-        uhn_recall(memory, &e, patterns, 3, 0, 1e-9, NULL, states, steps, NULL, NULL, NULL));
+    CHECK_OK(uhn_recall(memory, &e, patterns, 3, 0, 1e-9, NULL, states, NULL, steps, NULL, NULL,
+                        NULL));
     CHECK(!memcmp(states, patterns, sizeof states) && steps[0] == 0, "no step is no change");
     /* `max` is at rest after it has found a stored pattern: one step, and one to see it. */
     e.separation = UHN_SEP_max;
-    CHECK_OK(uhn_recall(memory, &e, patterns, 3, 50, 0, NULL, states, steps, reasons, changes,
-                        NULL));
+    CHECK_OK(uhn_recall(memory, &e, patterns, 3, 50, 0, NULL, states, NULL, steps, reasons,
+                        changes, NULL));
     for (int i = 0; i < 3; i++)
         CHECK(reasons[i] == UHN_FIXED_POINT && changes[i] == 0 && steps[i] <= 50, "reason %d",
               reasons[i]);
@@ -549,8 +549,8 @@ static void test_recall(void) {
     CHECK_OK(uhn_memory_store(flip,
                               &(uhn_rows){.patterns = mirror, .values = value, .n_rows = 1},
                               NULL));
-    CHECK_OK(
-        uhn_recall(flip, &e, start, 1, 9, 1e-9, NULL, states, steps, reasons, changes, NULL));
+    CHECK_OK(uhn_recall(flip, &e, start, 1, 9, 1e-9, NULL, states, NULL, steps, reasons,
+                        changes, NULL));
     CHECK(reasons[0] == UHN_TWO_CYCLE && changes[0] == 2 && steps[0] == 2,
           "reason %d after %lld", reasons[0], (long long)steps[0]);
     uhn_memory_free(flip);
@@ -561,8 +561,8 @@ static void test_recall(void) {
     CHECK_OK(uhn_retrieve(memory, &e, patterns, 3, NULL, states, answered, NULL));
     for (int i = 0; i < 3; i++)
         CHECK(answered[i] == 0 && states[i * D] == 0, "answered %d", answered[i]);
-    CHECK_OK(
-        uhn_recall(memory, &e, patterns, 3, 9, 0, NULL, states, steps, reasons, NULL, NULL));
+    CHECK_OK(uhn_recall(memory, &e, patterns, 3, 9, 0, NULL, states, NULL, steps, reasons, NULL,
+                        NULL));
     CHECK(reasons[0] == UHN_NONE_ACTIVE, "reason %d", reasons[0]);
     uhn_memory_free(memory);
 }

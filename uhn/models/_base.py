@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +11,33 @@ import numpy.typing as npt
 from uhn import _core
 from uhn.results import STATUSES, Recall, Trace
 
-__all__ = ["CODINGS", "Model", "decode", "encode", "real_rows", "settle", "take_choice"]
+__all__ = [
+    "CODINGS",
+    "FIXED_POINT",
+    "NONE_ACTIVE",
+    "STEP_LIMIT",
+    "TWO_CYCLE",
+    "Model",
+    "Recall",
+    "decode",
+    "encode",
+    "make_trace",
+    "read_only",
+    "real_rows",
+    "settle",
+    "sign",
+    "take_choice",
+    "two_state_rows",
+]
 
 Array = npt.NDArray[Any]
+_A = TypeVar("_A", bound=npt.NDArray[Any])
 
 #: The two ways to write a two-state unit.
 CODINGS = ("bipolar", "binary")
+
+#: Numbers that are looked at at once.
+_PIECE = 1 << 20
 
 FIXED_POINT, TWO_CYCLE, STEP_LIMIT, NONE_ACTIVE = range(len(STATUSES))
 
@@ -86,24 +107,44 @@ def encode(rows: Array, coding: str, name: str) -> npt.NDArray[np.int8]:
         At the first entry that the coding does not have, with the way out.
     """
     low = -1 if coding == "bipolar" else 0
-    bad = (rows != 1) & (rows != low)
-    if bad.any():
-        i, j = np.argwhere(bad)[0]
-        value = rows[i, j]
-        other = "binary" if coding == "bipolar" else "bipolar"
-        fix = (
-            f"for 0 and 1 use coding='{other}', or 2 * x - 1"
-            if coding == "bipolar"
-            else f"for +1 and -1 use coding='{other}', or (x + 1) / 2"
-        )
-        if value not in (-1, 0, 1):
-            fix = (
-                f"threshold them first, for example np.where(x > {0 if low else 0.5}, 1, {low})"
-            )
-        raise ValueError(
-            f"{name}[{i}, {j}] is {value:g}, but coding='{coding}' has {low} and 1 only; {fix}"
-        )
-    return np.where(rows == 1, 1, -1).astype(np.int8)
+    spins = np.empty(rows.shape, dtype=np.int8)
+    # In pieces, which keeps temporary arrays small and lets Ctrl-C in.
+    step = max(1, _PIECE // max(1, rows.shape[1]))
+    for start in range(0, len(rows), step):
+        piece = rows[start : start + step]
+        up = piece == 1
+        if not (up | (piece == low)).all():
+            i, j = np.argwhere(~(up | (piece == low)))[0]
+            raise ValueError(_not_coded(piece[i, j], f"{name}[{start + i}, {j}]", coding))
+        spins[start : start + step] = 2 * up.view(np.int8) - 1
+    return spins
+
+
+def _not_coded(value: Any, place: str, coding: str) -> str:
+    """What is wrong with an entry, and the way out."""
+    low = -1 if coding == "bipolar" else 0
+    if value not in (-1, 0, 1):
+        cut = 0 if low else 0.5
+        fix = f"threshold them first, for example np.where(x > {cut}, 1, {low})"
+    elif coding == "bipolar":
+        fix = "for 0 and 1 use coding='binary', or 2 * x - 1"
+    else:
+        fix = "for +1 and -1 use coding='bipolar', or (x + 1) / 2"
+    return f"{place} is {value:g}, but coding='{coding}' has {low} and 1 only; {fix}"
+
+
+def two_state_rows(
+    array: npt.ArrayLike, n_columns: int, coding: str, name: str
+) -> tuple[npt.NDArray[np.int8], bool, np.dtype[Any]]:
+    """Rows of +1 and -1, whether they came as one row, and the type to answer in.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `real_rows` and `encode`.
+    """
+    rows, single = real_rows(array, n_columns, name)
+    return encode(rows, coding, name), single, rows.dtype
 
 
 def decode(states: npt.NDArray[np.int8], coding: str, dtype: npt.DTypeLike) -> Array:
@@ -111,6 +152,17 @@ def decode(states: npt.NDArray[np.int8], coding: str, dtype: npt.DTypeLike) -> A
     if coding == "bipolar":
         return states.astype(dtype)
     return (states > 0).astype(dtype)
+
+
+def sign(fields: Array, now: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+    """The signs of fields; a unit whose field is 0 stays what it is now."""
+    return np.where(fields > 0, 1, np.where(fields < 0, -1, now)).astype(np.int8)
+
+
+def read_only(array: _A) -> _A:
+    """The array itself, which cannot be written to any more."""
+    array.flags.writeable = False
+    return array
 
 
 def settle(
@@ -190,6 +242,3 @@ def make_trace(
         None if energy is None else np.stack([energy(states) for states in way]),
         None if overlaps is None else np.stack([overlaps(states) for states in way]),
     )
-
-
-__all__ += ["FIXED_POINT", "NONE_ACTIVE", "STEP_LIMIT", "TWO_CYCLE", "Recall", "make_trace"]

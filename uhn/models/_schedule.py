@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["TIES", "make_schedule"]
+__all__ = ["TIES", "Schedule", "cut_schedule", "make_schedule", "take_seed", "whole"]
 
 ORDERS = ("random", "replacement", "sequential")
 TIES = ("keep", "+1", "-1")
@@ -57,9 +57,7 @@ def make_schedule(
     if tie not in TIES:
         raise ValueError(f"tie is {tie!r}; it is one of {', '.join(map(repr, TIES))}")
     n_steps = whole(n_steps, "n_steps", 0)
-    seed = whole(seed, "seed", 0)
-    if seed >= 2**64:
-        raise ValueError(f"seed is {seed}; it must be below 2**64")
+    seed = take_seed(seed)
     given = None
     if mode == "sync":
         if not (isinstance(order, str) and order == "random"):
@@ -94,6 +92,23 @@ def make_schedule(
         None if clamped is None else _mask(clamped, n_units),
         None if temperature is None else _temperatures(temperature, n_steps),
     )
+
+
+def cut_schedule(schedule: Schedule, first: int, n: int | None) -> Schedule:
+    """Sweeps [first, first + n) of a schedule that begins at 0."""
+    order, given, seed, _, n_all, tie, clamped, temperatures = schedule
+    n = n_all if n is None else n
+    if temperatures is not None:
+        temperatures = np.ascontiguousarray(temperatures[first : first + n])
+    return order, given, seed, first, n, tie, clamped, temperatures
+
+
+def take_seed(seed: Any) -> int:
+    """A whole number of 64 bits."""
+    number = whole(seed, "seed", 0)
+    if number >= 2**64:
+        raise ValueError(f"seed is {number}; it must be below 2**64")
+    return number
 
 
 def whole(value: Any, name: str, least: int) -> int:

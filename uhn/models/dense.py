@@ -1,0 +1,574 @@
+"""The dense associative memory: two-state units, and patterns that count by a steep power."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from uhn import _core
+from uhn.models._base import (
+    CODINGS,
+    Model,
+    decode,
+    encode,
+    make_trace,
+    read_only,
+    take_choice,
+    two_state_rows,
+)
+from uhn.models._schedule import Schedule, cut_schedule, make_schedule, whole
+from uhn.results import Recall
+
+__all__ = ["DenseAssociativeMemory"]
+
+Array = npt.NDArray[Any]
+Spins = npt.NDArray[np.int8]
+Floats = npt.NDArray[np.float64]
+Settled = tuple[
+    Spins, Spins, npt.NDArray[np.int64], npt.NDArray[np.uint8], npt.NDArray[np.uint8]
+]
+
+INTERACTIONS = ("polynomial", "exponential")
+SCALES = ("none", "neurons")
+MAX_DEGREE = 1_000_000
+
+#: Sweeps after which a call ends that was not told how many.
+N_STEPS = 100
+
+
+class DenseAssociativeMemory(Model):
+    r"""Two-state units under an energy in which the nearest pattern outweighs the others.
+
+    .. math:: E(s) = -\sum_\mu F(\xi^\mu \cdot s)
+
+    over the patterns :math:`\xi^\mu` (rows, as +1 and -1), with :math:`F(x) = x^n`, or its
+    rectified form, 0 for x < 0 (Krotov and Hopfield 2016), or :math:`F(x) = e^x` (Demircigil et
+    al. 2017). Unit by unit (`mode="async"`), a unit turns over if that lowers E. All at once
+    (`mode="sync"`), :math:`s_i` becomes the sign of :math:`\sum_\mu \xi_i^\mu F'(\xi^\mu \cdot
+    s)`.
+
+    Parameters
+    ----------
+    n_features : int
+        Units, N.
+    degree : float, default 3
+        The power n in the energy, 2 or more: a whole number, or any if rectified. 2, not
+        rectified, is the Hopfield network of Hebb's rule without self-coupling. About
+        :math:`N^{n-1} / (2 n (2n - 3)!! \ln N)` random patterns are all fixed points, twice as
+        many if rectified. For the polynomial interaction alone.
+    rectified : bool, default True
+        Whether an overlap below 0 counts as 0. If not, every even n stores the negative of each
+        pattern too, its ghost.
+    interaction : {"polynomial", "exponential"}
+    coding : {"bipolar", "binary"}
+        Units of -1 and +1, or of 0 and 1, which are taken as 2 V - 1. What is stored and asked
+        must be so written.
+    scale : {"none", "neurons"}
+        With "neurons" F is taken of the overlap divided by N, so that E fits a float64 however
+        large n is. It divides energies, and temperatures that do the same, by :math:`N^n`, and
+        changes nothing else.
+
+    Notes
+    -----
+    *The difference of energies decides*, not its derivative :math:`\sum_\mu \xi_i F'` without
+    unit i, which is another rule for n > 2. It is added up in whole numbers on a grid that
+    follows the largest share. Ties are ties; only where the shares have more digits than can be
+    added exactly, as for a large n, a change under :math:`2^{-50}` of them counts as none.
+
+    *One equation.* A synchronous step is the sign of ``uhn.Memory(patterns, similarity="dot",
+    separation="rectified_polynomial", degree=n - 1).retrieve(s)`` (``"polynomial"``,
+    ``"exponential"``): the power in the energy is one more than that of the separation.
+
+    *Exponential energies* are :math:`-\log \sum_\mu \exp(\xi^\mu \cdot s)`, whose order is that
+    of :math:`-\sum \exp` and which fit; differences and temperatures are of these.
+
+    *Temperature.* Unit by unit, a unit becomes +1 with probability :math:`1 / (1 + e^{d / T})`,
+    d being the energy with +1 less that with -1. All at once, d is taken to first order, -2
+    times the sum whose sign is taken at T = 0.
+
+    *Same bits.* What a state comes to depends on the state, the patterns, and the keywords of
+    the call, the seed among them; not on the other states, nor on the number of threads.
+
+    References
+    ----------
+    D. Krotov, J. J. Hopfield: Dense associative memory for pattern recognition. NeurIPS 2016.
+    M. Demircigil, J. Heusel, M. Loewe, S. Upgang, F. Vermet: On a model of associative memory
+    with huge storage capacity. J. Stat. Phys. 168, 2017.
+
+    Examples
+    --------
+    Exclusive or: the third unit follows from the first two, for every rectified n.
+
+    >>> from uhn.models import DenseAssociativeMemory
+    >>> table = [[-1, -1, -1], [-1, 1, 1], [1, -1, 1], [1, 1, -1]]
+    >>> memory = DenseAssociativeMemory(3, degree=2).store(table)
+    >>> memory.retrieve([1, -1, -1], clamped=[0, 1])
+    array([ 1., -1.,  1.])
+    >>> memory.energy([[1, -1, -1], [1, -1, 1]])
+    array([-3., -9.])
+    """
+
+    _parameters: ClassVar[tuple[str, ...]] = (
+        "n_features",
+        "degree",
+        "rectified",
+        "interaction",
+        "coding",
+        "scale",
+    )
+
+    def __init__(
+        self,
+        n_features: int,
+        degree: float = 3,
+        rectified: bool = True,
+        *,
+        interaction: str = "polynomial",
+        coding: str = "bipolar",
+        scale: str = "none",
+    ) -> None:
+        self.n_features = whole(n_features, "n_features", 1)
+        self.interaction = take_choice(interaction, "interaction", INTERACTIONS)
+        self.coding = take_choice(coding, "coding", CODINGS)
+        self.scale = take_choice(scale, "scale", SCALES)
+        if not isinstance(rectified, (bool, np.bool_)):
+            raise TypeError(f"rectified must be a bool, not {type(rectified).__name__}")
+        self.rectified = bool(rectified)
+        self.degree = _degree(degree)
+        if interaction == "exponential" and scale != "none":
+            raise ValueError(
+                "scale='neurons' would make the exponential another model; its energies are "
+                "logarithms and fit without it"
+            )
+        if interaction == "polynomial" and not self.rectified and self.degree % 1:
+            raise ValueError(
+                f"degree is {self.degree:g}, but a negative overlap has no such power: take a "
+                "whole number, or rectified=True"
+            )
+        self._stored = self._store(np.empty((0, self.n_features), dtype=np.int8))
+
+    # ----------------------------------------------------------------------------- learning --
+
+    def store(self, patterns: npt.ArrayLike) -> Self:
+        """Adds patterns to those stored. A pattern stored twice counts twice.
+
+        Parameters
+        ----------
+        patterns : array_like, shape (n_patterns, n_features) or (n_features,)
+            In the coding of the memory.
+
+        Returns
+        -------
+        DenseAssociativeMemory
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            At an entry the coding does not have, or for a wrong number of features.
+        """
+        spins, _, _ = self._take(patterns, "patterns")
+        if len(spins):
+            self._stored = self._store(np.concatenate([self._stored.patterns, spins]))
+        return self
+
+    def forget(self, patterns: npt.ArrayLike) -> Self:
+        """Makes the memory as if these patterns had never been stored.
+
+        Of a pattern stored more than once the last copy goes.
+
+        Parameters
+        ----------
+        patterns : array_like, shape (n_patterns, n_features) or (n_features,)
+
+        Returns
+        -------
+        DenseAssociativeMemory
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            If one of them is not stored; nothing is forgotten then.
+        """
+        spins, _, _ = self._take(patterns, "patterns")
+        places: dict[bytes, list[int]] = {}
+        for i, row in enumerate(self._stored.patterns):
+            places.setdefault(row.tobytes(), []).append(i)
+        gone = []
+        for i, row in enumerate(spins):
+            found = places.get(row.tobytes())
+            if not found:
+                raise ValueError(
+                    f"patterns[{i}] is not stored (any more): only what was stored can be "
+                    "forgotten"
+                )
+            gone.append(found.pop())
+        if gone:
+            self._stored = self._store(np.delete(self._stored.patterns, gone, axis=0))
+        return self
+
+    # ---------------------------------------------------------------------------- retrieval --
+
+    def retrieve(
+        self,
+        states: npt.ArrayLike,
+        *,
+        mode: str = "async",
+        n_steps: int | None = None,
+        seed: int | npt.ArrayLike = 0,
+        order: str | npt.ArrayLike = "random",
+        tie: str = "keep",
+        clamped: npt.ArrayLike | None = None,
+        temperature: float | Sequence[float] | npt.ArrayLike | None = None,
+    ) -> Array:
+        """What each state comes to.
+
+        Parameters
+        ----------
+        states : array_like, shape (n_states, n_features) or (n_features,)
+            In the coding of the memory.
+        mode : {"async", "sync"}
+            Unit by unit, or all units at once.
+        n_steps : int, optional
+            The most sweeps or steps; a state that rests is done. None is the number of
+            temperatures if there is one each, else 100.
+        seed : int or array_like of int, shape (n_states,)
+            Of the order and the luck. One for all states, which then share their order, or one
+            for each.
+        order : {"random", "replacement", "sequential"} or array_like of int
+            A new permutation each sweep, draws with replacement, 0, 1, 2, ..., or as listed.
+        tie : {"keep", "+1", "-1"}
+            What a unit does that nothing pulls either way: nothing, or it takes the high or the
+            low state.
+        clamped : array_like, optional
+            Units that keep their state: a mask of bool, (n_features,), or indices.
+        temperature : float or array_like of float, shape (n_steps,), optional
+            Glauber dynamics, at one temperature or at one for each sweep, which anneals.
+
+        Returns
+        -------
+        ndarray, of the shape of `states`
+            In the coding of the memory: float32 for float32, else float64.
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, or at an entry the coding does not have.
+        """
+        spins, single, dtype = self._take(states, "states")
+        stored = self._full()
+        runs = self._runs(len(spins), mode, n_steps, seed, order, tie, clamped, temperature)
+        found = decode(_settle(stored, runs, spins)[0], self.coding, dtype)
+        return found[0] if single else found
+
+    def recall(
+        self,
+        states: npt.ArrayLike,
+        *,
+        mode: str = "async",
+        n_steps: int | None = None,
+        seed: int | npt.ArrayLike = 0,
+        order: str | npt.ArrayLike = "random",
+        tie: str = "keep",
+        clamped: npt.ArrayLike | None = None,
+        temperature: float | Sequence[float] | npt.ArrayLike | None = None,
+        trace: bool = False,
+    ) -> Recall:
+        r"""What each state comes to, how it came to rest, and which patterns answered.
+
+        Parameters
+        ----------
+        states, mode, n_steps, seed, order, tie, clamped, temperature
+            As for `retrieve`.
+        trace : bool, default False
+            Keep the state after every sweep, with energies and overlaps.
+
+        Returns
+        -------
+        Recall
+            Its `overlaps` are pattern . state / n_features with units of +1 and -1. Its
+            `weights` are :math:`F'(\xi^\mu \cdot s)` of the state before the last sweep,
+            divided by the largest magnitude among them.
+        """
+        spins, single, dtype = self._take(states, "states")
+        stored = self._full()
+        runs = self._runs(len(spins), mode, n_steps, seed, order, tie, clamped, temperature)
+        settled, before, sweeps, codes, changed = _settle(stored, runs, spins)
+        way = [spins] if trace else []
+        for t in range(int(sweeps.max(initial=0)) if trace else 0):
+            moved = _settle(
+                stored, [(rows, cut_schedule(one, t, 1)) for rows, one in runs], way[-1]
+            )[0]
+            way.append(np.where((sweeps > t)[:, np.newaxis], moved, way[-1]))
+        return Recall.of_batch(
+            decode(settled, self.coding, dtype),
+            sweeps,
+            codes,
+            changed * (2.0 if self.coding == "bipolar" else 1.0),
+            single=single,
+            source=stored,
+            asked=decode(before, self.coding, dtype),
+            trace=make_trace(
+                [decode(at, self.coding, dtype) for at in way], stored.energy, stored.overlaps
+            ),
+            unit="sweeps" if mode == "async" else "steps",
+        )
+
+    # ------------------------------------------------------------------------------- energy --
+
+    def energy(self, states: npt.ArrayLike) -> Any:
+        r"""The energy of each state, :math:`-\sum_\mu F(\xi^\mu \cdot s)`.
+
+        For the exponential interaction it is :math:`-\log \sum_\mu \exp(\xi^\mu \cdot s)`.
+        Where F is a whole number and the sum below 2**53 it is exact.
+
+        Parameters
+        ----------
+        states : array_like, shape (n_states, n_features) or (n_features,)
+
+        Returns
+        -------
+        ndarray of float64, shape (n_states,), or float
+
+        Raises
+        ------
+        ValueError
+            If it exceeds float64; with scale="neurons" it cannot.
+        """
+        spins, single, _ = self._take(states, "states")
+        energies = _core._dense_energies(self._full().engine(), spins)
+        return float(energies[0]) if single else energies
+
+    def flip_energies(self, states: npt.ArrayLike) -> Floats:
+        """How much the energy rises when one unit alone takes its other state.
+
+        All are positive in a minimum that no single flip leaves.
+
+        Parameters
+        ----------
+        states : array_like, shape (n_states, n_features) or (n_features,)
+
+        Returns
+        -------
+        ndarray of float64, of the shape of `states`
+
+        Raises
+        ------
+        ValueError
+            If one exceeds float64; with scale="neurons" it cannot.
+        """
+        spins, single, _ = self._take(states, "states")
+        rises = _core._dense_differences(self._full().engine(), spins)
+        return rises[0] if single else rises
+
+    def lyapunov(self, mode: str = "async") -> bool:
+        r"""Whether the energy cannot rise (at temperature 0).
+
+        Unit by unit it cannot, as it is what decides. All at once it cannot if F is convex:
+        :math:`F(y) - F(x) \ge F'(x) (y - x)`, summed over the patterns, is what the step makes
+        not negative. That is so but for an odd degree that is not rectified.
+
+        Parameters
+        ----------
+        mode : {"async", "sync"}
+
+        Returns
+        -------
+        bool
+        """
+        take_choice(mode, "mode", ("async", "sync"))
+        convex = self.interaction == "exponential" or self.rectified or self.degree % 2 == 0
+        return mode == "async" or convex
+
+    # --------------------------------------------------------------------------- attributes --
+
+    @property
+    def patterns(self) -> Spins:
+        """What is stored, in the coding of the memory, (n_patterns, n_features): read-only."""
+        return read_only(decode(self._stored.patterns, self.coding, np.int8))
+
+    @property
+    def n_patterns(self) -> int:
+        """How many patterns are stored."""
+        return len(self._stored.patterns)
+
+    def __len__(self) -> int:
+        return len(self._stored.patterns)
+
+    # ------------------------------------------------------------------------------- inside --
+
+    def _take(self, rows: npt.ArrayLike, name: str) -> tuple[Spins, bool, np.dtype[Any]]:
+        return two_state_rows(rows, self.n_features, self.coding, name)
+
+    def _store(self, patterns: Spins) -> _Stored:
+        return _Stored(
+            read_only(patterns),
+            self.interaction,
+            self.degree,
+            self.rectified,
+            self.coding,
+            self.scale,
+        )
+
+    def _full(self) -> _Stored:
+        if len(self._stored.patterns) == 0:
+            raise ValueError("the memory is empty: store patterns first")
+        return self._stored
+
+    def _runs(
+        self,
+        n_states: int,
+        mode: str,
+        n_steps: int | None,
+        seed: int | npt.ArrayLike,
+        order: str | npt.ArrayLike,
+        tie: str,
+        clamped: npt.ArrayLike | None,
+        temperature: float | Sequence[float] | npt.ArrayLike | None,
+    ) -> list[_Run]:
+        """The schedule of all states, or one for the states of each seed."""
+        if temperature is not None:
+            temperature = np.asarray(temperature, dtype=np.float64)
+            if n_steps is None and temperature.ndim == 1:
+                n_steps = len(temperature)
+
+        def schedule(one: int) -> Schedule:
+            return make_schedule(
+                self.n_features,
+                mode=mode,
+                n_steps=N_STEPS if n_steps is None else n_steps,
+                seed=one,
+                order=order,
+                tie=tie,
+                clamped=clamped,
+                temperature=temperature,
+            )
+
+        seeds = np.asarray(seed, dtype=object)
+        if seeds.ndim == 0:
+            return [(slice(None), schedule(whole(seeds[()], "seed", 0)))]
+        if seeds.shape != (n_states,):
+            raise ValueError(
+                f"seed has shape {seeds.shape}; pass one number, or one for each of the "
+                f"{n_states} states"
+            )
+        places: dict[int, list[int]] = {}
+        for i, one in enumerate(seeds):
+            places.setdefault(whole(one, "seed", 0), []).append(i)
+        if not places:
+            return [(slice(None), schedule(0))]
+        return [(np.array(rows), schedule(one)) for one, rows in places.items()]
+
+
+#: States, and their schedule.
+_Run = tuple[slice | npt.NDArray[np.intp], Schedule]
+
+
+def _settle(stored: _Stored, runs: list[_Run], spins: Spins) -> Settled:
+    """All runs; states, those before the last sweep, sweeps, codes, whether it changed any."""
+    engine = stored.engine()
+    if len(runs) == 1:
+        return _core._dense_settle(engine, spins, runs[0][1])
+    n = len(spins)
+    out: Settled = (
+        np.empty_like(spins),
+        np.empty_like(spins),
+        np.empty(n, dtype=np.int64),
+        np.empty(n, dtype=np.uint8),
+        np.empty(n, dtype=np.uint8),
+    )
+    settled, before, sweeps, codes, changed = out
+    for rows, schedule in runs:
+        found = _core._dense_settle(engine, np.ascontiguousarray(spins[rows]), schedule)
+        settled[rows], before[rows], sweeps[rows], codes[rows], changed[rows] = found
+    return out
+
+
+class _Stored:
+    """What a memory has stored. Never changed: a recall may look back at it.
+
+    `overlaps`, `weights` and `energy` take states in the memory's coding.
+    """
+
+    def __init__(
+        self,
+        patterns: Spins,
+        interaction: str,
+        degree: float,
+        rectified: bool,
+        coding: str,
+        scale: str,
+    ) -> None:
+        self.patterns = patterns
+        self.interaction = interaction
+        self.degree = degree
+        self.rectified = rectified
+        self.coding = coding
+        self.scale = scale
+        self._engine: object = None
+
+    def engine(self) -> object:
+        """The patterns as the core has them, made when first asked for."""
+        if self._engine is None:
+            name = self.interaction
+            if name == "polynomial" and self.rectified:
+                name = "rectified_polynomial"
+            self._engine = _core._dense_new(
+                self.patterns, name, float(self.degree), self.scale == "neurons"
+            )
+        return self._engine
+
+    def energy(self, states: Array) -> Floats:
+        return _core._dense_energies(self.engine(), encode(states, self.coding, "states"))
+
+    def overlaps(self, states: Array) -> Floats:
+        return np.asarray(self._dots(states) / self.patterns.shape[1], dtype=np.float64)
+
+    def weights(self, states: Array) -> Floats:
+        dots = self._dots(states)
+        if self.interaction == "exponential":
+            nearest = dots.max(axis=1, keepdims=True)
+            return np.asarray(_core.separate(dots - nearest, "exponential", beta=1.0))
+        separation = "rectified_polynomial" if self.rectified else "polynomial"
+        sizes = np.maximum(dots, 0) if self.rectified else np.abs(dots)
+        largest = sizes.max(axis=1, keepdims=True)
+        largest[largest == 0] = 1
+        return np.asarray(_core.separate(dots / largest, separation, degree=self.degree - 1))
+
+    def _dots(self, states: Array) -> Floats:
+        """Whole numbers, and therefore exact."""
+        spins = encode(states, self.coding, "states").astype(np.float64)
+        return np.asarray(
+            _core.similarity(self.patterns.astype(np.float64), spins, "dot"), dtype=np.float64
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_engine": None}
+
+
+def _degree(value: Any) -> float:
+    """The power of the energy: a whole number stays an int."""
+    if isinstance(value, (bool, np.bool_, str, bytes)):
+        raise TypeError(f"degree must be a number, not {type(value).__name__}")
+    try:
+        number = float(value)
+    except TypeError:
+        raise TypeError(f"degree must be a number, not {type(value).__name__}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"degree must be finite, got {number}")
+    if number < 2:
+        raise ValueError(
+            f"degree is {number:g}; it is the power in the energy, one more than that of the "
+            "separation, and must be at least 2: use degree=2, the classical network"
+        )
+    if number > MAX_DEGREE:
+        raise ValueError(
+            f"degree is {number:g}; it must be at most {MAX_DEGREE}. For the steepest memory "
+            "use interaction='exponential'"
+        )
+    return int(number) if number % 1 == 0 else number
