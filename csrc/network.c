@@ -953,13 +953,13 @@ static uhn_status hebb_nibbles(const hebb_job *job, size_t first, size_t stop, u
             for (size_t i = 0; i < stop - first; i++) bits[i] |= (uint8_t)((row[i] > 0) << k);
         }
         for (size_t i = 0; i < stop - first; i++) nibbles[i * job->n_nibbles + g] = bits[i];
-        if (!job->undo && g % 1024 == 1023 && uhn_loop_poll(loop, worker) != UHN_OK)
-            return UHN_STOPPED;
+        if (g % 1024 == 1023 && uhn_loop_poll(loop, worker) != UHN_OK) return UHN_STOPPED;
     }
     return UHN_OK;
 }
 
-/* One task: changes its rows some columns at a time, or changes back what it has changed. */
+/* One task: changes its rows some columns at a time, or changes back what it has changed (in a loop that
+ * nothing stops). */
 static uhn_status hebb_rows(void *context, size_t task, int worker, uhn_loop *loop) {
     const hebb_job *job = context;
     const size_t n = job->n_units, first = task * HEBB_ROWS;
@@ -975,7 +975,7 @@ static uhn_status hebb_rows(void *context, size_t task, int worker, uhn_loop *lo
         return UHN_STOPPED;
     for (size_t from = 0; from < end; from += width) {
         const size_t to = UHN_MIN(from + width, end);
-        if (!job->undo && uhn_loop_poll(loop, worker) != UHN_OK) return UHN_STOPPED;
+        if (uhn_loop_poll(loop, worker) != UHN_OK) return UHN_STOPPED;
         const bool fits =
             few ? hebb_few(job, first, stop, from, to, sign, sums)
                 : hebb_many(job, nibbles, first, stop, from, to, sign, table, sums);

@@ -54,6 +54,7 @@ PROGRAMS = [
     "test_bits",
     "test_errors",
     "test_threads",
+    "test_network",
     "test_alloc",
     "test_dense",
     "test_sdm",

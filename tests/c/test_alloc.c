@@ -210,6 +210,51 @@ static uhn_status do_attention(bool *right) {
     return status;
 }
 
+/* Networks in two forms and two kinds of dynamics, their fields and energies, and Hebb's rule: as they
+ * were the first time, and counts that are all or nothing. */
+static uhn_status do_network(bool *right) {
+    enum { K = 9, UNITS = 70, STATES = 11, RUNS = 4 };
+    static int8_t rows[K * UNITS], states[2][RUNS][STATES * UNITS];
+    static double fields[2][RUNS][STATES * UNITS], energies[2][RUNS][STATES];
+    static int32_t counts[2][UNITS * UNITS];
+    static uint32_t columns[UNITS];
+    static bool known;
+    int64_t sweeps[STATES];
+    uint8_t codes[STATES], changed[STATES];
+    for (int i = 0; i < K * UNITS; i++) rows[i] = (i * i + i / 3) % 7 < 3 ? 1 : -1;
+    uhn_pack_columns(rows, K, UNITS, columns);
+    memset(counts[known], 0, sizeof counts[known]);
+    uhn_status status = uhn_network_hebb(counts[known], UNITS, rows, K, 1, &two_threads, NULL);
+    if (status != UHN_OK)
+        for (int i = 0; i < UNITS * UNITS; i++)
+            CHECK(counts[known][i] == 0, "counts after a failure");
+    for (int i = 0; i < RUNS && status == UHN_OK; i++) {
+        const uhn_network network = {.n_units = UNITS,
+                                     .counts32 = i % 2 ? NULL : counts[known],
+                                     .columns = i % 2 ? columns : NULL,
+                                     .n_patterns = i % 2 ? K : 0,
+                                     .scale = 1};
+        const uhn_schedule schedule = {.order = i / 2 ? UHN_ORDER_SYNC : UHN_ORDER_PERMUTATION,
+                                       .n_sweeps = 6};
+        int8_t *out = states[known][i];
+        for (int j = 0; j < STATES * UNITS; j++) out[j] = j % 5 * j % 3 ? 1 : -1;
+        status =
+            uhn_network_fields(&network, out, STATES, &two_threads, fields[known][i], NULL);
+        if (status == UHN_OK)
+            status = uhn_network_energies(&network, out, STATES, &two_threads,
+                                          energies[known][i], NULL);
+        if (status == UHN_OK)
+            status = uhn_network_settle(&network, &schedule, out, STATES, &two_threads, out,
+                                        sweeps, codes, changed, NULL);
+    }
+    *right = !known || (!memcmp(states[0], states[1], sizeof states[0]) &&
+                        !memcmp(fields[0], fields[1], sizeof fields[0]) &&
+                        !memcmp(energies[0], energies[1], sizeof energies[0]) &&
+                        !memcmp(counts[0], counts[1], sizeof counts[0]));
+    known = known || status == UHN_OK;
+    return status;
+}
+
 static uhn_status do_landscape(bool *right) {
     enum { UNITS = 14, WORDS = (1 << UNITS) / 64 };
     double weights[UNITS * UNITS];
@@ -374,6 +419,7 @@ int main(void) {
         for (size_t j = 0; j < sizeof scenarios / sizeof *scenarios; j++)
             if (j < 3 || i % 5 == 0) total += sweep(scenarios[j].name, scenarios[j].run);
         if (i == 0) total += sweep("sparse distributed memory", do_sdm);
+        if (i == 0) total += sweep("network", do_network);
         uhn_memory_free(memory);
     }
     free(list);
