@@ -25,6 +25,7 @@ try:
     import dense
     import distances
     import measure
+    import network
     import sdm
     import softmax
 
@@ -85,6 +86,25 @@ ROWS = {
         distances.jensen_shannon, "Jensen-Shannon, max, 96 queries, 2000 x 784", threads=(1,)
     ),
     "kl": Row(distances.kl, "Kullback-Leibler, max, 96 queries, 2000 x 784", threads=(1,)),
+    "network": Row(
+        network.weights,
+        "Hopfield network as weights, 10,000 units, 500 patterns, 15 % noise to rest",
+        threads=(1,),
+    ),
+    "network-bits": Row(
+        network.patterns,
+        "Hopfield network as patterns, 10,000 units, 500 patterns, 15 % noise to rest",
+        threads=(1,),
+    ),
+    "network-batch": Row(
+        network.batch,
+        "Hopfield network, 256 states of 1000 units, 50 patterns, 15 % noise to rest",
+        threads=(1,),
+    ),
+    "network-sync": Row(
+        network.together,
+        "Hopfield network, one synchronous step of 256 states, 10,000 units, 500 patterns",
+    ),
     "dense": Row(
         dense.cubic,
         "dense associative memory, n = 3, 1000 x 784, 15 % noise to rest",
