@@ -78,6 +78,7 @@ class Study:
     curves: list[Curve]
     log_y: bool = False
     marks: list[tuple[float, str]] = field(default_factory=list)
+    marks_at: float = 0.3  # the height of their names, 0 to 1
 
 
 def bits(rng: np.random.Generator, *shape: int) -> Array:
@@ -306,6 +307,7 @@ def kanerva(quick: bool) -> Study:
         "distance after one read (bits)",
         curves,
         marks=marks,
+        marks_at=0.86,
     )
 
 
@@ -444,7 +446,7 @@ def draw(studies: list[Study], path: Path) -> None:
                 axes.axvline(x, color="#777777", linewidth=0.8, linestyle="--", zorder=0)
                 axes.annotate(
                     text,
-                    (x, 0.3),
+                    (x, study.marks_at),
                     xycoords=("data", "axes fraction"),
                     rotation=90,
                     va="center",

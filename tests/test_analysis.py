@@ -852,3 +852,13 @@ def test_every_public_name_explains_itself() -> None:
     """Each function and result of the module has a docstring."""
     for name in analysis.__all__:
         assert len(getattr(analysis, name).__doc__) > 40, name
+
+
+def test_progress_is_reported() -> None:
+    memory = uhn.Memory([[1.0, 1, -1, -1], [1, -1, 1, -1]], separation="max")
+    seen: list[float] = []
+    analysis.basins(memory, [[1, 1, -1, -1]], [0, 0.25, 0.5, 0.5], on_progress=seen.append)
+    assert seen == [0.25, 0.5, 0.75, 1.0]
+    seen.clear()
+    analysis.sample_fixed_points(memory, 1500, on_progress=seen.append)
+    assert seen == [1024 / 1500, 1.0]

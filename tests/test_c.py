@@ -204,11 +204,26 @@ def build_of(
             pytest.skip(f"{tool} is not installed")
     if not sys.platform.startswith("linux"):
         pytest.skip("the C tests use Linux's mmap and the GNU linker's --wrap")
+    missing = no_runtime(config, factory)
+    if missing:
+        pytest.skip(missing)
     if config.name not in builds:
         build = Build(config, factory.mktemp(f"c_{config.name}"))
         build.compile_all()
         builds[config.name] = build
     return builds[config.name]
+
+
+def no_runtime(config: Config, factory: pytest.TempPathFactory) -> str:
+    """Why a configuration's sanitizer is not to be had; "" if it is, or if there is none."""
+    sanitizer = next((flag for flag in config.flags if flag.startswith("-fsanitize=")), None)
+    if sanitizer is None:
+        return ""
+    directory = factory.mktemp("runtime")
+    (directory / "nothing.c").write_text("int main(void) { return 0; }\n", encoding="utf-8")
+    command = [config.compiler, sanitizer, str(directory / "nothing.c")]
+    done = run([*command, "-o", str(directory / "nothing")])
+    return f"{config.compiler} {sanitizer} does not link" if done.returncode else ""
 
 
 CASES = [

@@ -1717,3 +1717,20 @@ def test_hopfieldnetwork_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
             theirs.update_neurons(1, "sync")
             got = ours.retrieve(state, mode="sync", n_steps=1, tie="+1")
             assert np.array_equal(got, theirs.S)
+
+
+def test_dreams_report_their_progress_and_can_be_ended_by_it() -> None:
+    patterns = np.random.default_rng(5).integers(0, 2, (6, 30)) * 2.0 - 1.0
+    seen: list[float] = []
+    network = HopfieldNetwork(30).store(patterns)
+    network.unlearn(4, on_progress=seen.append)
+    assert seen == [0.25, 0.5, 0.75, 1.0]
+    before = network.weights
+
+    def enough(fraction: float) -> None:
+        if fraction > 0.5:
+            raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        network.unlearn(4, on_progress=enough)
+    assert np.array_equal(network.weights, before)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -423,6 +423,7 @@ def basins(
     criterion: float = 1.0,
     *,
     order_seed: int | None = None,
+    on_progress: Callable[[float], None] | None = None,
     **options: Any,
 ) -> Basins:
     """How often damaged patterns come back, for growing damage.
@@ -444,6 +445,9 @@ def basins(
         The least overlap with the pattern that counts as recovered; 1 is every bit.
     order_seed : int, optional
         The ``seed`` of ``model.retrieve``, for models that look at units in a random order.
+    on_progress : callable, optional
+        Called now and then with the fraction that is done, from 0 to 1; what it raises ends the
+        call.
     **options
         For ``model.retrieve``, such as ``n_steps`` and ``mode``.
 
@@ -463,7 +467,12 @@ def basins(
     if levels.ndim != 1 or not ((levels >= 0) & (levels <= 1)).all():
         raise ValueError("noise must be one or a list of fractions from 0 to 1")
     flips = [round(level * cells.n_features) for level in levels.tolist()]
-    return Basins(tuple(cells.basin(k) for k in flips), cells.criterion, cells.seed)
+    rows = []
+    for done, k in enumerate(flips, 1):
+        rows.append(cells.basin(k))
+        if on_progress is not None:
+            on_progress(done / len(flips))
+    return Basins(tuple(rows), cells.criterion, cells.seed)
 
 
 @dataclass(frozen=True)
@@ -731,6 +740,7 @@ def sample_fixed_points(
     seed: int = 0,
     *,
     order_seed: int | None = None,
+    on_progress: Callable[[float], None] | None = None,
     **options: Any,
 ) -> FixedPoints:
     """Fixed points that random starts come to, with how many came to each.
@@ -745,6 +755,9 @@ def sample_fixed_points(
     seed : int, default 0
     order_seed : int, optional
         The ``seed`` of ``model.recall``, for models that look at units in a random order.
+    on_progress : callable, optional
+        Called now and then with the fraction that is done, from 0 to 1; what it raises ends the
+        call.
     **options
         For ``model.recall``, such as ``n_steps`` and ``mode``.
 
@@ -769,6 +782,8 @@ def sample_fixed_points(
         sums = np.zeros(len(found), dtype=np.int64)
         np.add.at(sums, where.ravel(), counts)
         counts = sums
+        if on_progress is not None:
+            on_progress(min(start + 1024, n_samples) / n_samples)
     energies = _energy(model, found)
     order = _rank(found, energies)
     return FixedPoints(

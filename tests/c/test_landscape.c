@@ -148,7 +148,7 @@ static void test_refusals(void) {
         bias[2] = 0;
     }
     int n_asked = 0;
-    const uhn_run run = {.n_threads = 2, .stop = stop_at_once, .stop_context = &n_asked};
+    const uhn_run run = {.n_threads = 1, .stop = stop_at_once, .stop_context = &n_asked};
     CHECK_STATUS(uhn_fixed_points(weights, NULL, MOST, &run, stable, NULL), UHN_STOPPED);
     CHECK(n_asked >= 1, "nobody asked whether to stop");
     CHECK_OK(uhn_fixed_points(weights, NULL, 2, NULL, stable, NULL));

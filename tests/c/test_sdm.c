@@ -368,7 +368,7 @@ static void test_stop(rng *r) {
         model m = model_new(H, N, U, 5);
         long left = polls;
         size_t done;
-        uhn_run run = {.n_threads = 2, .stop = stop_after, .stop_context = &left};
+        uhn_run run = {.n_threads = 1, .stop = stop_after, .stop_context = &left};
         uhn_status status = uhn_sdm_write(&m.sdm, 24, x, y, T, &run, &done, NULL, NULL);
         CHECK(status == UHN_OK || status == UHN_STOPPED, "%s", uhn_status_string(status));
         CHECK(done <= T && (status == UHN_STOPPED || done == T), "%zu rows", done);

@@ -330,7 +330,13 @@ class HopfieldNetwork(Model):
         return self
 
     def unlearn(
-        self, n_dreams: int, *, epsilon: float = 0.01, seed: int = 0, n_steps: int = N_STEPS
+        self,
+        n_dreams: int,
+        *,
+        epsilon: float = 0.01,
+        seed: int = 0,
+        n_steps: int = N_STEPS,
+        on_progress: Callable[[float], None] | None = None,
     ) -> Self:
         r"""Weakens what random states settle to (Hopfield, Feinstein and Palmer 1983).
 
@@ -349,6 +355,9 @@ class HopfieldNetwork(Model):
             dreams of both.
         n_steps : int, default 100
             The most sweeps of a dream.
+        on_progress : callable, optional
+            Called after each dream with the fraction that is done, from 0 to 1; what it raises
+            ends the call, and the network is as it was before.
 
         Notes
         -----
@@ -377,6 +386,8 @@ class HopfieldNetwork(Model):
                 start[np.newaxis], cut_schedule(schedule, dream * n_steps, n_steps)
             )
             _core._learn_dream(dreamt, settled[0][0], -step, mask)
+            if on_progress is not None:
+                on_progress((dream + 1 - first) / n_dreams)
         self._stored = replace(stored, dreamt=read_only(dreamt), n_dreams=first + n_dreams)
         return self
 
