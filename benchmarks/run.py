@@ -24,6 +24,7 @@ try:
     import attention
     import dense
     import distances
+    import dynamics
     import measure
     import sdm
     import softmax
@@ -85,6 +86,26 @@ ROWS = {
         distances.jensen_shannon, "Jensen-Shannon, max, 96 queries, 2000 x 784", threads=(1,)
     ),
     "kl": Row(distances.kl, "Kullback-Leibler, max, 96 queries, 2000 x 784", threads=(1,)),
+    "hopfield": Row(
+        dynamics.patterns,
+        "Hopfield network as 500 patterns of 10,000 units, 15 % noise to rest",
+        threads=(1,),
+    ),
+    "hopfield-weights": Row(
+        dynamics.weights,
+        "the same as a matrix of weights, 15 % noise to rest",
+        threads=(1,),
+    ),
+    "hopfield-batch": Row(
+        dynamics.batch,
+        "Hopfield network, 50 patterns of 1000 units, 256 states to rest",
+        threads=(1,),
+    ),
+    "hopfield-sync": Row(
+        dynamics.sync,
+        "Hopfield network, 5000 units, 8 steps of 256 states at once",
+        threads=(1,),
+    ),
     "dense": Row(
         dense.cubic,
         "dense associative memory, n = 3, 1000 x 784, 15 % noise to rest",
