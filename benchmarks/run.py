@@ -24,8 +24,8 @@ try:
     import attention
     import dense
     import distances
+    import dynamics
     import measure
-    import network
     import sdm
     import softmax
 
@@ -86,24 +86,25 @@ ROWS = {
         distances.jensen_shannon, "Jensen-Shannon, max, 96 queries, 2000 x 784", threads=(1,)
     ),
     "kl": Row(distances.kl, "Kullback-Leibler, max, 96 queries, 2000 x 784", threads=(1,)),
-    "network": Row(
-        network.weights,
-        "Hopfield network as weights, 10,000 units, 500 patterns, 15 % noise to rest",
+    "hopfield": Row(
+        dynamics.patterns,
+        "Hopfield network as 500 patterns of 10,000 units, 15 % noise to rest",
         threads=(1,),
     ),
-    "network-bits": Row(
-        network.patterns,
-        "Hopfield network as patterns, 10,000 units, 500 patterns, 15 % noise to rest",
+    "hopfield-weights": Row(
+        dynamics.weights,
+        "the same as a matrix of weights, 15 % noise to rest",
         threads=(1,),
     ),
-    "network-batch": Row(
-        network.batch,
-        "Hopfield network, 256 states of 1000 units, 50 patterns, 15 % noise to rest",
+    "hopfield-batch": Row(
+        dynamics.batch,
+        "Hopfield network, 50 patterns of 1000 units, 256 states to rest",
         threads=(1,),
     ),
-    "network-sync": Row(
-        network.together,
-        "Hopfield network, one synchronous step of 256 states, 10,000 units, 500 patterns",
+    "hopfield-sync": Row(
+        dynamics.sync,
+        "Hopfield network, 5000 units, 8 steps of 256 states at once",
+        threads=(1,),
     ),
     "dense": Row(
         dense.cubic,

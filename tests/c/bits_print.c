@@ -116,6 +116,64 @@ static void run_landscape(size_t n_units) {
     free(weights), free(stable);
 }
 
+/* Networks of couplings: every form and order, cold and hot, alone and in groups; Hebb's counts. */
+static void run_network(size_t n, size_t k) {
+    enum { STATES = 20 };
+    static const double temperatures[4] = {5, 0.5, 0, 0};
+    static const char *const forms[4] = {"int16", "int32", "double", "patterns"};
+    int8_t *patterns = must_alloc(k * n), *start = must_alloc(STATES * n);
+    int8_t *states = must_alloc(STATES * n);
+    int16_t *counts16 = must_alloc(n * n * sizeof *counts16);
+    int32_t *counts32 = must_alloc(n * n * sizeof *counts32);
+    double *weights = must_alloc(n * n * sizeof *weights), *bias = must_alloc(n * sizeof *bias);
+    double *out = must_alloc(STATES * n * sizeof *out);
+    uint32_t *columns = must_alloc(n * (k / 32 + 1) * sizeof *columns);
+    int64_t sweeps[STATES];
+    uint8_t codes[STATES], changed[STATES];
+    rng r = {.state = 17 + n};
+    char name[96];
+
+    for (size_t i = 0; i < k * n; i++) patterns[i] = rng_next(&r) >> 63 ? 1 : -1;
+    for (size_t i = 0; i < STATES * n; i++) start[i] = rng_next(&r) >> 63 ? 1 : -1;
+    memset(counts32, 0, n * n * sizeof *counts32);
+    uhn_status status = uhn_network_hebb(counts32, n, patterns, k, 1, NULL, NULL);
+    snprintf(name, sizeof name, "network.%zu.%zu", n, k);
+    line("hebb", name, UHN_FLOAT64, status, counts32, n * n * sizeof *counts32);
+    fill(UHN_FLOAT64, weights, n * n, &r, FILL_SIGNED);
+    fill(UHN_FLOAT64, bias, n, &r, FILL_SIGNED);
+    for (size_t i = 0; i < n * n; i++) counts16[i] = (int16_t)counts32[i], weights[i] /= 3;
+    uhn_pack_columns(patterns, k, n, columns);
+    for (int form = 0; form < 4; form++) {
+        const uhn_network network = {.n_units = n,
+                                     .counts16 = form == 0 ? counts16 : NULL,
+                                     .counts32 = form == 1 ? counts32 : NULL,
+                                     .weights = form == 2 ? weights : NULL,
+                                     .columns = form == 3 ? columns : NULL,
+                                     .n_patterns = form == 3 ? k : 0,
+                                     .scale = 1.0 / 3,
+                                     .bias = form % 2 ? bias : NULL};
+        snprintf(name, sizeof name, "network.%s.%zu.%zu", forms[form], n, k);
+        for (size_t b = 1; b <= STATES; b += STATES - 1) {
+            for (int order = 0; order < UHN_ORDER_GIVEN; order++)
+                for (int hot = 0; hot < 2; hot++) {
+                    const uhn_schedule schedule = {.order = (uhn_order)order,
+                                                   .n_sweeps = 4,
+                                                   .temperatures = hot ? temperatures : NULL};
+                    status = uhn_network_settle(&network, &schedule, start, b, NULL, states,
+                                                sweeps, codes, changed, NULL);
+                    line(hot ? "hot" : "settle", name, UHN_FLOAT64, status, states, b * n);
+                    line("sweeps", name, UHN_FLOAT64, status, sweeps, b * sizeof *sweeps);
+                }
+            status = uhn_network_fields(&network, start, b, NULL, out, NULL);
+            line("fields", name, UHN_FLOAT64, status, out, b * n * sizeof *out);
+            status = uhn_network_energies(&network, start, b, NULL, out, NULL);
+            line("energies", name, UHN_FLOAT64, status, out, b * sizeof *out);
+        }
+    }
+    free(patterns), free(start), free(states), free(counts16), free(counts32), free(weights);
+    free(bias), free(out), free(columns);
+}
+
 /* Dense associative memories: states in every order, energies and differences. */
 static void run_dense(uhn_interaction interaction, double degree, size_t n, size_t k) {
     enum { STATES = 12 };
@@ -186,6 +244,8 @@ int main(int argc, char **argv) {
     }
     run_landscape(9);
     run_landscape(14);
+    run_network(60, 7);
+    run_network(301, 150);
     run_dense(UHN_POLYNOMIAL, 3, 60, 50);
     run_dense(UHN_RECTIFIED_POLYNOMIAL, 2.5, 90, 40);
     run_dense(UHN_RECTIFIED_POLYNOMIAL, 40, 70, 1100);

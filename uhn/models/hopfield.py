@@ -875,9 +875,8 @@ class HopfieldNetwork(Model):
                 raw = self._raw(stored)
                 if stored.dreamt is not None:
                     raw = raw - stored.dreamt
-                if form == "matrix":
-                    form = _narrowest(raw)
-                wiring = self._wire(stored, raw.astype(form, copy=False))
+                kind = _narrowest(raw) if form == "matrix" else form
+                wiring = self._wire(stored, raw.astype(kind, copy=False))
             known[form] = wiring
         return wiring
 
@@ -1208,10 +1207,12 @@ def _take_mask(mask: npt.ArrayLike, n_features: int) -> npt.NDArray[np.bool_]:
 
 def _narrowest(matrix: Array) -> str:
     """The form of the core's couplings that holds these numbers."""
-    if not np.issubdtype(matrix.dtype, np.integer):
+    most = np.abs(matrix).max()
+    if not np.issubdtype(matrix.dtype, np.integer) and not (
+        most < 2**31 and all((row == np.rint(row)).all() for row in matrix)
+    ):
         return "float64"
-    small = len(matrix) < 2**16 and int(np.abs(matrix).max()) < 2**15
-    return "int16" if small else "int32"
+    return "int16" if len(matrix) < 2**16 and most < 2**15 else "int32"
 
 
 def _row_sums(matrix: Array) -> Array:
