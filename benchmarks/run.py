@@ -93,7 +93,7 @@ ROWS = {
     ),
     "hopfield-weights": Row(
         dynamics.weights,
-        "the same as a matrix of weights, 15 % noise to rest",
+        "Hopfield network as a matrix of weights, 10,000 units, 15 % noise to rest",
         threads=(1,),
     ),
     "hopfield-batch": Row(
