@@ -389,7 +389,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     if options.list:
         for name, row in ROWS.items():
-            print(f"{name:<16}{row.work}")
+            print(f"{name:<18}{row.work}")
         return 0
     if options.child:
         print(json.dumps(child(options.child, options.threads[0], options.quick)))

@@ -838,8 +838,8 @@ def test_overlaps_and_memories_of_a_recall() -> None:
     assert np.array_equal(np.diagonal(result.overlaps), np.ones(5))
     assert result.memories()[0].ravel().tolist() == list(range(5))
     assert (result.margin > 0.5).all()
-    assert "sweeps" in repr(result)
-    assert "steps" in repr(network.recall(patterns, mode="sync"))
+    assert "1 sweep)" in repr(result)
+    assert "1 step)" in repr(network.recall(patterns, mode="sync"))
     assert "of memory" in result._repr_html_()
     # A recall remembers the network as it was.
     energy = result.energy
