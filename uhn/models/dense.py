@@ -20,7 +20,8 @@ from uhn.models._base import (
     take_choice,
     two_state_rows,
 )
-from uhn.models._schedule import Schedule, cut_schedule, make_schedule, whole
+from uhn.models._schedule import Schedule, whole
+from uhn.models._two_state import Dynamics
 from uhn.results import Recall
 
 __all__ = ["DenseAssociativeMemory"]
@@ -35,9 +36,6 @@ Settled = tuple[
 INTERACTIONS = ("polynomial", "exponential")
 SCALES = ("none", "neurons")
 MAX_DEGREE = 1_000_000
-
-#: Sweeps after which a call ends that was not told how many.
-N_STEPS = 100
 
 
 class DenseAssociativeMemory(Model):
@@ -262,8 +260,10 @@ class DenseAssociativeMemory(Model):
         """
         spins, single, dtype = self._take(states, "states")
         stored = self._full()
-        runs = self._runs(len(spins), mode, n_steps, seed, order, tie, clamped, temperature)
-        found = decode(_settle(stored, runs, spins)[0], self.coding, dtype)
+        dynamics = Dynamics(
+            self.n_features, len(spins), mode, n_steps, seed, order, tie, clamped, temperature
+        )
+        found = decode(dynamics.settle(stored.settle, spins)[0], self.coding, dtype)
         return found[0] if single else found
 
     def recall(
@@ -297,14 +297,11 @@ class DenseAssociativeMemory(Model):
         """
         spins, single, dtype = self._take(states, "states")
         stored = self._full()
-        runs = self._runs(len(spins), mode, n_steps, seed, order, tie, clamped, temperature)
-        settled, before, sweeps, codes, changed = _settle(stored, runs, spins)
-        way = [spins] if trace else []
-        for t in range(int(sweeps.max(initial=0)) if trace else 0):
-            moved = _settle(
-                stored, [(rows, cut_schedule(one, t, 1)) for rows, one in runs], way[-1]
-            )[0]
-            way.append(np.where((sweeps > t)[:, np.newaxis], moved, way[-1]))
+        dynamics = Dynamics(
+            self.n_features, len(spins), mode, n_steps, seed, order, tie, clamped, temperature
+        )
+        settled, before, sweeps, codes, changed = dynamics.settle(stored.settle, spins)
+        way = dynamics.way(stored.settle, spins, sweeps) if trace else []
         return Recall.of_batch(
             decode(settled, self.coding, dtype),
             sweeps,
@@ -420,74 +417,6 @@ class DenseAssociativeMemory(Model):
             raise ValueError("the memory is empty: store patterns first")
         return self._stored
 
-    def _runs(
-        self,
-        n_states: int,
-        mode: str,
-        n_steps: int | None,
-        seed: int | npt.ArrayLike,
-        order: str | npt.ArrayLike,
-        tie: str,
-        clamped: npt.ArrayLike | None,
-        temperature: float | Sequence[float] | npt.ArrayLike | None,
-    ) -> list[_Run]:
-        """The schedule of all states, or one for the states of each seed."""
-        if temperature is not None:
-            temperature = np.asarray(temperature, dtype=np.float64)
-            if n_steps is None and temperature.ndim == 1:
-                n_steps = len(temperature)
-
-        def schedule(one: int) -> Schedule:
-            return make_schedule(
-                self.n_features,
-                mode=mode,
-                n_steps=N_STEPS if n_steps is None else n_steps,
-                seed=one,
-                order=order,
-                tie=tie,
-                clamped=clamped,
-                temperature=temperature,
-            )
-
-        seeds = np.asarray(seed, dtype=object)
-        if seeds.ndim == 0:
-            return [(slice(None), schedule(whole(seeds[()], "seed", 0)))]
-        if seeds.shape != (n_states,):
-            raise ValueError(
-                f"seed has shape {seeds.shape}; pass one number, or one for each of the "
-                f"{n_states} states"
-            )
-        places: dict[int, list[int]] = {}
-        for i, one in enumerate(seeds):
-            places.setdefault(whole(one, "seed", 0), []).append(i)
-        if not places:
-            return [(slice(None), schedule(0))]
-        return [(np.array(rows), schedule(one)) for one, rows in places.items()]
-
-
-#: States, and their schedule.
-_Run = tuple[slice | npt.NDArray[np.intp], Schedule]
-
-
-def _settle(stored: _Stored, runs: list[_Run], spins: Spins) -> Settled:
-    """All runs; states, those before the last sweep, sweeps, codes, whether it changed any."""
-    engine = stored.engine()
-    if len(runs) == 1:
-        return _core._dense_settle(engine, spins, runs[0][1])
-    n = len(spins)
-    out: Settled = (
-        np.empty_like(spins),
-        np.empty_like(spins),
-        np.empty(n, dtype=np.int64),
-        np.empty(n, dtype=np.uint8),
-        np.empty(n, dtype=np.uint8),
-    )
-    settled, before, sweeps, codes, changed = out
-    for rows, schedule in runs:
-        found = _core._dense_settle(engine, np.ascontiguousarray(spins[rows]), schedule)
-        settled[rows], before[rows], sweeps[rows], codes[rows], changed[rows] = found
-    return out
-
 
 class _Stored:
     """What a memory has stored. Never changed: a recall may look back at it.
@@ -522,6 +451,10 @@ class _Stored:
                 self.patterns, name, float(self.degree), self.scale == "neurons"
             )
         return self._engine
+
+    def settle(self, spins: Spins, schedule: Schedule) -> Settled:
+        """States, those before the last sweep, sweeps, codes, whether it changed any."""
+        return _core._dense_settle(self.engine(), spins, schedule)
 
     def energy(self, states: Array) -> Floats:
         return _core._dense_energies(self.engine(), encode(states, self.coding, "states"))

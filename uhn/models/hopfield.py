@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from uhn.models._base import (
     two_state_rows,
 )
 from uhn.models._schedule import Schedule, cut_schedule, make_schedule, whole
+from uhn.models._two_state import N_STEPS, Dynamics
 from uhn.results import Recall
 
 __all__ = ["HopfieldNetwork"]
@@ -35,9 +35,6 @@ Floats = npt.NDArray[np.float64]
 RULES = ("hebb", "storkey", "pseudo_inverse", "perceptron", "covariance")
 SCALES = ("none", "neurons", "patterns")
 DIAGONALS = ("zero", "keep")
-
-#: Sweeps after which a call ends that was not told how many.
-N_STEPS = 100
 
 
 class HopfieldNetwork(Model):
@@ -492,10 +489,11 @@ class HopfieldNetwork(Model):
         """
         spins, single, dtype = self._take_states(states)
         wiring = self._wiring(len(spins))
-        dynamics = _Dynamics(
-            self, len(spins), mode, n_steps, seed, order, tie, clamped, temperature
+        n, heat = self.n_features, wiring.heat
+        dynamics = Dynamics(
+            n, len(spins), mode, n_steps, seed, order, tie, clamped, temperature, heat
         )
-        found = decode(dynamics.settle(wiring, spins)[0], self.coding, dtype)
+        found = decode(dynamics.settle(wiring.settle, spins)[0], self.coding, dtype)
         return found[0] if single else found
 
     def recall(
@@ -529,11 +527,12 @@ class HopfieldNetwork(Model):
         """
         spins, single, dtype = self._take_states(states)
         wiring = self._wiring(len(spins))
-        dynamics = _Dynamics(
-            self, len(spins), mode, n_steps, seed, order, tie, clamped, temperature
+        n, heat = self.n_features, wiring.heat
+        dynamics = Dynamics(
+            n, len(spins), mode, n_steps, seed, order, tie, clamped, temperature, heat
         )
-        settled, sweeps, codes, changed = dynamics.settle(wiring, spins)
-        way = dynamics.way(wiring, spins, sweeps) if trace else []
+        settled, sweeps, codes, changed = dynamics.settle(wiring.settle, spins)
+        way = dynamics.way(wiring.settle, spins, sweeps) if trace else []
         step = 2.0 if self.coding == "bipolar" else 1.0
         return Recall.of_batch(
             decode(settled, self.coding, dtype),
@@ -1003,6 +1002,11 @@ class _Wiring:
             spins, self.couplings, self.n_patterns, self.scale, self.pull, self.keep, schedule
         )
 
+    @property
+    def heat(self) -> float:
+        """The core's temperature over the caller's: of binary units its fields count twice."""
+        return 2.0 if self.coding == "binary" else 1.0
+
     def fields(self, spins: Spins) -> Floats:
         return _core._network_fields(
             spins, self.couplings, self.n_patterns, self.scale, self.pull, self.keep
@@ -1047,98 +1051,12 @@ class _Wiring:
         return self.energies(encode(states, self.coding, "states"))
 
 
-class _Dynamics:
-    """The dynamics of one call: a schedule for all states, or one a seed."""
-
-    def __init__(
-        self,
-        network: HopfieldNetwork,
-        n_states: int,
-        mode: str,
-        n_steps: int | None,
-        seed: int | npt.ArrayLike,
-        order: str | npt.ArrayLike,
-        tie: str,
-        clamped: npt.ArrayLike | None,
-        temperature: float | Sequence[float] | npt.ArrayLike | None,
-    ) -> None:
-        if temperature is not None:
-            temperature = np.asarray(temperature, dtype=np.float64)
-            if n_steps is None and temperature.ndim == 1:
-                n_steps = len(temperature)
-            if network.coding == "binary":
-                # The core's units are +1 and -1, whose fields count twice.
-                temperature = 2 * temperature
-        self.n_steps = N_STEPS if n_steps is None else n_steps
-        make = functools.partial(
-            make_schedule,
-            network.n_features,
-            mode=mode,
-            n_steps=self.n_steps,
-            order=order,
-            tie=tie,
-            clamped=clamped,
-            temperature=temperature,
-        )
-        self.rows: list[npt.NDArray[np.intp]] | None = None
-        seeds = np.asarray(seed, dtype=object)
-        if seeds.ndim == 0:
-            self.schedules = [make(seed=whole(seeds[()], "seed", 0))]
-            return
-        if seeds.shape != (n_states,):
-            raise ValueError(
-                f"seed has shape {seeds.shape}; pass one number, or one for each of the "
-                f"{n_states} states"
-            )
-        places: dict[int, list[int]] = {}
-        for i, one in enumerate(seeds):
-            places.setdefault(whole(one, "seed", 0), []).append(i)
-        self.rows = [np.array(rows, dtype=np.intp) for rows in places.values()]
-        schedule = make(seed=0)
-        self.schedules = [make(seed=one) for one in places] if places else [schedule]
-
-    def settle(
-        self,
-        wiring: _Wiring,
-        spins: Spins,
-        rows: npt.NDArray[np.intp] | None = None,
-        first: int = 0,
-        n: int | None = None,
-    ) -> tuple[Spins, npt.NDArray[np.int64], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-        """`n` sweeps from number `first` of the states at `rows`; None is all."""
-        if self.rows is None:
-            chosen = spins if rows is None else spins[rows]
-            return wiring.settle(chosen, cut_schedule(self.schedules[0], first, n))
-        settled = spins.copy()
-        sweeps = np.zeros(len(spins), dtype=np.int64)
-        codes = np.zeros(len(spins), dtype=np.uint8)
-        changed = np.zeros(len(spins), dtype=np.uint8)
-        for schedule, own in zip(self.schedules, self.rows, strict=False):
-            at = own if rows is None else np.intersect1d(own, rows, assume_unique=True)
-            if len(at):
-                found = wiring.settle(spins[at], cut_schedule(schedule, first, n))
-                settled[at], sweeps[at], codes[at], changed[at] = found
-        if rows is None:
-            return settled, sweeps, codes, changed
-        return settled[rows], sweeps[rows], codes[rows], changed[rows]
-
-    def way(self, wiring: _Wiring, spins: Spins, sweeps: npt.NDArray[np.int64]) -> list[Spins]:
-        """The states after 0, 1, ... sweeps of a run that took so many of each."""
-        states = [spins]
-        for t in range(int(sweeps.max(initial=0))):
-            at = states[-1].copy()
-            rows = np.flatnonzero(sweeps > t)
-            at[rows] = self.settle(wiring, states[-1], rows, t, 1)[0]
-            states.append(at)
-        return states
-
-
 @dataclass(frozen=True, eq=False)
 class _Answer:
     """What a recall remembers: the network as it was, and how its states were made."""
 
     wiring: _Wiring
-    dynamics: _Dynamics
+    dynamics: Dynamics
     spins: Spins
     settled: Spins
     sweeps: npt.NDArray[np.int64]
@@ -1156,9 +1074,8 @@ class _Answer:
         moved = np.flatnonzero(self.changed)
         for last in np.unique(self.sweeps[moved]):
             rows = moved[self.sweeps[moved] == last]
-            asked[rows] = self.dynamics.settle(self.wiring, self.spins, rows, 0, int(last) - 1)[
-                0
-            ]
+            found = self.dynamics.settle(self.wiring.settle, self.spins, rows, 0, int(last) - 1)
+            asked[rows] = found[0]
         return self.wiring.overlaps(decode(asked, self.wiring.coding, np.float64))
 
 
