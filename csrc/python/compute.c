@@ -208,7 +208,7 @@ PyObject *uhnpy_recall(uhnpy_state *state, const uhnpy_target *target, PyObject 
         return NULL;
     }
     PyObject *result = NULL, *maker = recall_maker(state);
-    outcome out = {NULL};
+    outcome out = {.states = NULL};
     size_t n_values = uhn_memory_n_values(target->memory);
     bool once = n_values != asked.n_features && limit == 1;
     if (!maker || (!once && check_iterable(target, "recall with n_steps other than 1") < 0) ||
