@@ -9,7 +9,7 @@
  * minimises sum f_mu |m_mu - v|^2, and E = -L(S) cannot rise for the same reason. For anything else
  * the step is not one of descent, and there is no energy to give.
  */
-#include "pass.h"
+#include "retrieve.h"
 
 typedef struct row {
     uhn_similarity similarity;

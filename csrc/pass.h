@@ -59,17 +59,6 @@ uhn_status uhn_pass_scores(uhn_pass *pass);
 /* Writes the weights of a pass with one problem to its out, given each query's reference and sum. */
 uhn_status uhn_pass_weights(uhn_pass *pass, const double *references, const double *sums);
 
-/* Answers all problems (of equally many queries): out, answered and lagrangians, each where it is not
- * NULL. With `lagrangians` the shape must gather them. (retrieve.c) */
-uhn_status uhn_pass_answer(uhn_pass *pass);
-
-/* A pass over all of a memory with one problem, everything checked; the list is to be released and
- * `sums` freed. (retrieve.c) */
-uhn_status uhn_pass_begin(const uhn_memory *memory, const uhn_equation *equation,
-                          const void *queries, size_t n_queries, const uhn_run *run, void *out,
-                          uhn_error *error, uhn_problem *problem, uhn_pass *pass,
-                          double **sums);
-
 /* Threads that a pass is worth. */
 int uhn_pass_threads(const uhn_pass *pass);
 

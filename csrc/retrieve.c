@@ -3,7 +3,7 @@
  *
  * Each is one pass, or two where the first finds what the second divides by.
  */
-#include "pass.h"
+#include "retrieve.h"
 
 static uhn_status conclude_answers(uhn_pass *pass, uhn_problem *problem, size_t first, size_t n,
                                    uhn_forest *forest) {

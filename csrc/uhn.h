@@ -335,10 +335,10 @@ uhn_status uhn_attention(uhn_dtype dtype, const uhn_equation *equation, const uh
                          size_t n_heads, size_t n_queries, size_t n_keys, size_t n_features,
                          size_t n_values, const uhn_run *run, uhn_error *error);
 
-/* ----------------------------------------------------------------------------- two-state units -- */
+/* --------------------------------------------------------------------------- two-state units -- */
 
 /* Networks of units that are +1 or -1, kept as int8_t, one state a row (n_states x n_units). What
- * follows is shared by hopfield.c, dense.c and sdm.c. */
+ * follows is shared by network.c, learning.c, dense.c and sdm.c. */
 
 /* What a unit does when nothing pulls it either way. */
 typedef enum uhn_tie {
@@ -368,8 +368,7 @@ typedef struct uhn_schedule {
     uint64_t seed;
     size_t first_sweep, n_sweeps; /* sweeps [first_sweep, first_sweep + n_sweeps) at most */
     uhn_tie tie;
-    const uint8_t
-        *clamped; /* n_units bytes, not 0: the unit keeps its state; NULL: none does */
+    const uint8_t *clamped;     /* n_units bytes, not 0: the unit stays; NULL: none does */
     const double *temperatures; /* n_sweeps, each >= 0 (0: the sign rule); NULL: all 0 */
 } uhn_schedule;
 
@@ -388,19 +387,58 @@ void uhn_schedule_sweep(const uhn_schedule *schedule, size_t n_units, size_t swe
 void uhn_pack_rows(const int8_t *rows, size_t n_rows, size_t n_columns, uint64_t *out);
 void uhn_pack_columns(const int8_t *rows, size_t n_rows, size_t n_columns, uint32_t *out);
 
-/* --------------------------------------------------------------------------------- landscape -- */
+/* ----------------------------------------------------------------------------------- network -- */
 
-enum { UHN_LANDSCAPE_UNITS = 30 };
+/* A network of two-state units with couplings between pairs: unit i feels the field
+ *
+ *     h_i = scale sum_j C_ij s_j + b_i.
+ *
+ * The couplings are given in exactly one form, borrowed, and read by column: element [j * n_units + i]
+ * is what unit j does to unit i (for symmetric couplings that is row-major as well). Whole numbers are
+ * added exactly, so that a field of 0 is a real tie, and so that Hebbian counts give the same answers
+ * as the patterns they were counted from. */
+typedef struct uhn_network {
+    size_t n_units; /* >= 1; below 2^16 for counts16 and below 2^21 for columns */
+    const int16_t *counts16;
+    const int32_t *counts32;
+    const double *weights;
+    const uint32_t *columns; /* C = sum xi xi^T: n_patterns as uhn_pack_columns leaves them */
+    size_t n_patterns;       /* of columns */
+    bool
+        keep_diagonal; /* false: C_ii counts as 0, whatever it is; weights are taken as they are */
+    double scale;      /* > 0 */
+    const double *bias; /* n_units; NULL: all 0 */
+} uhn_network;
 
-/* Which of the 2^n_units states of a network are fixed points: s_i (W s + b)_i >= 0 for every unit,
- * ties keeping the state (n_units from 1 to UHN_LANDSCAPE_UNITS). weights (n_units x n_units) need
- * not be symmetric; bias (n_units) may be NULL. `stable` has 2^n_units bits, rounded up to whole
- * words, lowest bit first: bit c is that of the state whose unit i is +1 where bit i of c is set.
- * Exact for whole numbers whose sums stay below 2^52; for others a field that is 0 but for the
- * rounding of weights and sum is a tie. On an error `stable` holds anything. */
-uhn_status uhn_fixed_points(const double *weights, const double *bias, size_t n_units,
-                            const uhn_run *run, uint64_t *stable, uhn_error *error);
-/* ----------------------------------------------------------------------------- learning rules -- */
+/* Runs the dynamics from every row of `start` (n_states x n_units, of +1 and -1), each on its own,
+ * until it rests or the schedule ends. After a sweep at temperature 0 a state is at a fixed point if
+ * every unit that the schedule can visit and that is not clamped agrees with its field. `states` may
+ * be `start`. Per state: sweeps done, why it stopped (uhn_stop_reason; two-cycles for UHN_ORDER_SYNC
+ * alone), and whether the last sweep flipped a unit. Sums of doubles are added four units at a time,
+ * ((w0 + w1) + (w2 + w3)), in ascending order of these, and afresh before each sweep that follows a
+ * flip, so that rounding cannot build up. */
+uhn_status uhn_network_settle(const uhn_network *network, const uhn_schedule *schedule,
+                              const int8_t *start, size_t n_states, const uhn_run *run,
+                              int8_t *states, int64_t *sweeps, uint8_t *codes, uint8_t *changed,
+                              uhn_error *error);
+
+/* The field of every unit: out is (n_states x n_units). */
+uhn_status uhn_network_fields(const uhn_network *network, const int8_t *states, size_t n_states,
+                              const uhn_run *run, double *out, uhn_error *error);
+
+/* E = -1/2 scale sum_ij C_ij s_i s_j - sum_i b_i s_i, with the diagonal that the fields see: out is
+ * (n_states). */
+uhn_status uhn_network_energies(const uhn_network *network, const int8_t *states,
+                                size_t n_states, const uhn_run *run, double *out,
+                                uhn_error *error);
+
+/* Hebb's rule in whole numbers: counts (n_units x n_units) += sign sum xi xi^T over patterns
+ * (n_patterns x n_units, of +1 and -1); sign is 1 or -1, which forgets. UHN_OVERFLOW if a count
+ * leaves its type; after any error the counts are what they were. */
+uhn_status uhn_network_hebb(int32_t *counts, size_t n_units, const int8_t *patterns,
+                            size_t n_patterns, int sign, const uhn_run *run, uhn_error *error);
+
+/* ---------------------------------------------------------------------------- learning rules -- */
 
 /* Rules that learn couplings of two-state units pattern by pattern, of learning.c. `mask` (n_units x
  * n_units bytes, 0 where there is no connection; NULL: all are there) has a weight 0 where it is 0. A
@@ -428,55 +466,6 @@ void uhn_learn_start(uint64_t seed, uint64_t dream, size_t n_units, int8_t *stat
 void uhn_learn_dream(const int8_t *state, size_t n_units, double step, const uint8_t *mask,
                      double *weights);
 
-/* ------------------------------------------------------------------------------------ network -- */
-
-/* A network of two-state units with couplings between pairs: unit i feels the field
- *
- *     h_i = scale sum_j C_ij s_j + b_i.
- *
- * The couplings are given in exactly one form, borrowed, and read by column: element [j * n_units + i]
- * is what unit j does to unit i (for symmetric couplings that is row-major as well). Whole numbers are
- * added exactly, so that a field of 0 is a real tie, and so that Hebbian counts give the same answers
- * as the patterns they were counted from. */
-typedef struct uhn_network {
-    size_t n_units; /* >= 1; below 2^16 for counts16 and below 2^21 for columns */
-    const int16_t *counts16;
-    const int32_t *counts32;
-    const double *weights;
-    const uint32_t *columns; /* C = sum xi xi^T: n_patterns as uhn_pack_columns leaves them */
-    size_t n_patterns;       /* of columns */
-    bool
-        keep_diagonal; /* false: C_ii counts as 0, whatever it is; weights are taken as they are */
-    double scale;      /* > 0 */
-    const double *bias; /* n_units; NULL: all 0 */
-} uhn_network;
-
-/* Runs the dynamics from every row of `start` (n_states x n_units, of +1 and -1), each on its own,
- * until it rests or the schedule ends. After a sweep at temperature 0 a state is at a fixed point if
- * every unit that the schedule can visit and that is not clamped agrees with its field. `states` may
- * be `start`. Per state: sweeps done, why it stopped (uhn_stop_reason; two-cycles for UHN_ORDER_SYNC
- * alone), and whether the last sweep flipped a unit. Sums of doubles are added up in ascending order
- * of j, and afresh before each sweep, so that rounding cannot build up. */
-uhn_status uhn_network_settle(const uhn_network *network, const uhn_schedule *schedule,
-                              const int8_t *start, size_t n_states, const uhn_run *run,
-                              int8_t *states, int64_t *sweeps, uint8_t *codes, uint8_t *changed,
-                              uhn_error *error);
-
-/* The field of every unit: out is (n_states x n_units). */
-uhn_status uhn_network_fields(const uhn_network *network, const int8_t *states, size_t n_states,
-                              const uhn_run *run, double *out, uhn_error *error);
-
-/* E = -1/2 scale sum_ij C_ij s_i s_j - sum_i b_i s_i, with the diagonal that the fields see: out is
- * (n_states). */
-uhn_status uhn_network_energies(const uhn_network *network, const int8_t *states,
-                                size_t n_states, const uhn_run *run, double *out,
-                                uhn_error *error);
-
-/* Hebb's rule in whole numbers: counts (n_units x n_units) += sign sum xi xi^T over patterns
- * (n_patterns x n_units, of +1 and -1); sign is 1 or -1, which forgets. UHN_OVERFLOW if a count
- * leaves its type; after any error the counts are what they were. */
-uhn_status uhn_network_hebb(int32_t *counts, size_t n_units, const int8_t *patterns,
-                            size_t n_patterns, int sign, const uhn_run *run, uhn_error *error);
 /* ------------------------------------------------------------------ dense associative memory -- */
 
 /* E(s) = -sum over patterns xi of F(xi . s) (Krotov and Hopfield 2016; Demircigil et al. 2017). */
@@ -525,7 +514,8 @@ uhn_status uhn_dense_energies(const uhn_dense *dense, const int8_t *states, size
                               const uhn_run *run, double *out, uhn_error *error);
 uhn_status uhn_dense_differences(const uhn_dense *dense, const int8_t *states, size_t n_states,
                                  const uhn_run *run, double *out, uhn_error *error);
-/* -------------------------------------------------------------- sparse distributed memory -- */
+
+/* ----------------------------------------------------------------- sparse distributed memory -- */
 
 /* Kanerva's memory: hard locations, each with a fixed address and a row of counters (sdm.c).
  * A location is active for a query whose address differs from its own in at most `radius`
@@ -568,6 +558,19 @@ uhn_status uhn_sdm_read(const uhn_sdm *sdm, size_t radius, const int8_t *queries
 uhn_status uhn_sdm_active(const uhn_sdm *sdm, size_t radius, const int8_t *queries,
                           size_t n_queries, const uhn_run *run, uint8_t *active,
                           uhn_error *error);
+
+/* --------------------------------------------------------------------------------- landscape -- */
+
+enum { UHN_LANDSCAPE_UNITS = 30 };
+
+/* Which of the 2^n_units states of a network are fixed points: s_i (W s + b)_i >= 0 for every unit,
+ * ties keeping the state (n_units from 1 to UHN_LANDSCAPE_UNITS). weights (n_units x n_units) need
+ * not be symmetric; bias (n_units) may be NULL. `stable` has 2^n_units bits, rounded up to whole
+ * words, lowest bit first: bit c is that of the state whose unit i is +1 where bit i of c is set.
+ * Exact for whole numbers whose sums stay below 2^52; for others a field that is 0 but for the
+ * rounding of weights and sum is a tie. On an error `stable` holds anything. */
+uhn_status uhn_fixed_points(const double *weights, const double *bias, size_t n_units,
+                            const uhn_run *run, uint64_t *stable, uhn_error *error);
 
 /* ---------------------------------------------------------------------------------- partials -- */
 

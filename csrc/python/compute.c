@@ -18,8 +18,9 @@ typedef struct question {
     size_t n_features;
 } question;
 
+/* `shape` is what a matrix of them looks like, for messages. */
 static int take_rows_of(const uhnpy_target *target, PyObject *object, const char *what,
-                        question *out) {
+                        const char *shape, question *out) {
     out->rows.array = NULL;
     if (!target->memory || uhn_memory_n_patterns(target->memory) == 0) {
         PyErr_SetString(PyExc_ValueError, "the memory is empty: store patterns first");
@@ -27,7 +28,7 @@ static int take_rows_of(const uhnpy_target *target, PyObject *object, const char
     }
     out->type = uhnpy_type(target->memory);
     out->n_features = uhn_memory_n_features(target->memory);
-    if (uhnpy_take_rows(object, what, "n, n_features", out->type, &out->rows) < 0) {
+    if (uhnpy_take_rows(object, what, shape, out->type, &out->rows) < 0) {
         return -1;
     }
     if (uhnpy_check_width(&out->rows, what, out->n_features) < 0) {
@@ -38,7 +39,7 @@ static int take_rows_of(const uhnpy_target *target, PyObject *object, const char
 }
 
 static int take_question(const uhnpy_target *target, PyObject *object, question *out) {
-    return take_rows_of(target, object, "queries", out);
+    return take_rows_of(target, object, "queries", "n_queries, n_features", out);
 }
 
 /* The array for one row of results a query: 1-D for a 1-D query. */
@@ -249,10 +250,9 @@ done:
 
 /* -------------------------------------------------------------------------------- energy -- */
 
-/* Arguments of the name `states` instead of `queries` are the same rows. */
 PyObject *uhnpy_energy(const uhnpy_target *target, PyObject *states) {
     question asked;
-    if (take_rows_of(target, states, "states", &asked) < 0) {
+    if (take_rows_of(target, states, "states", "n_states, n_features", &asked) < 0) {
         return NULL;
     }
     npy_intp n = (npy_intp)asked.rows.n_rows;
@@ -281,7 +281,7 @@ PyObject *uhnpy_energy(const uhnpy_target *target, PyObject *states) {
 
 PyObject *uhnpy_gradient(const uhnpy_target *target, PyObject *states, PyObject *out) {
     question asked;
-    if (take_rows_of(target, states, "states", &asked) < 0) {
+    if (take_rows_of(target, states, "states", "n_states, n_features", &asked) < 0) {
         return NULL;
     }
     PyArrayObject *answer = take_answer(target, &asked, asked.n_features, out);

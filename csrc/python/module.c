@@ -198,7 +198,8 @@ static PyObject *module_attention(PyObject *module, PyObject *const *args, Py_ss
     return uhnpy_attention(values[0], values[1], values[2], values[3], values[4], values[5]);
 }
 
-/* What the models take their states and patterns with: the words and the types of every other array. */
+/* The models take states and patterns with this, so that they are refused in the words of every other
+ * array. */
 static PyObject *module_take_rows(PyObject *module, PyObject *args) {
     (void)module;
     PyObject *object;
@@ -214,8 +215,11 @@ static PyObject *module_take_rows(PyObject *module, PyObject *args) {
         return NULL;
     }
     uhn_error error = {.status = UHN_OK};
-    uhn_status status = uhn_check_rows(uhnpy_dtype(rows.type), rows.data, rows.n_rows,
-                                       rows.n_columns, NULL, name, NULL, &error);
+    uhn_status status;
+    Py_BEGIN_ALLOW_THREADS;
+    status = uhn_check_rows(uhnpy_dtype(rows.type), rows.data, rows.n_rows, rows.n_columns,
+                            NULL, name, NULL, &error);
+    Py_END_ALLOW_THREADS;
     if (status != UHN_OK) {
         uhnpy_drop_rows(&rows);
         return uhnpy_raise(status, &error);
