@@ -201,6 +201,18 @@ def test_every_row_is_complete(table: str, listing) -> None:  # type: ignore[no-
         assert f"`{name}`" in readme, f"README.md does not mention {table} {name!r}"
 
 
+def test_energies_say_the_lagrangian_of_every_separation() -> None:
+    text = COMMENT.sub(" ", (CSRC / "separation.def").read_text(encoding="utf-8"))
+    found = re.findall(
+        r'^UHN_SEPARATION\((\w+),.*,\s*"([^"]*)",\s*"[^"]*"\)', text, re.MULTILINE
+    )
+    assert [name for name, _ in found] == list(uhn.separations())
+    page = inspect.getdoc(uhn.Memory.energy)
+    assert page is not None
+    for name, lagrangian in found:
+        assert f"{name}: {lagrangian}\n" in page, f"help(Memory.energy) and the row {name}"
+
+
 # ------------------------------------------------------------------------------------ Python --
 
 

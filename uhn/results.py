@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -40,8 +41,8 @@ class Trace:
     Attributes
     ----------
     states : ndarray, shape (n_steps + 1, n_queries, n_features)
-    energies : ndarray, shape (n_steps + 1, n_queries), or None
-        None where the memory has no energy.
+    energies : ndarray of float64, shape (n_steps + 1, n_queries), or None
+        None where the memory has no energy, or none that fits a float64 all the way.
     overlaps : ndarray, shape (n_steps + 1, n_queries, n_patterns), or None
         None where the memory keeps no patterns.
     """
@@ -137,13 +138,13 @@ class Recall:
 
     @property
     def converged(self) -> Any:
-        """Whether each query came to a fixed point: bool, (n_queries,)."""
+        """Whether each query came to a fixed point: bool, shape (n_queries,)."""
         found = np.asarray(self.status) == "fixed point"
         return found if found.ndim else bool(found)
 
     @property
     def energy(self) -> Any:
-        """The energy of each state, float64, (n_queries,).
+        """The energy of each state: float64, shape (n_queries,).
 
         Raises
         ------
@@ -156,27 +157,38 @@ class Recall:
 
     @property
     def overlaps(self) -> Array:
-        """How much each state has of each memory, (n_queries, n_patterns).
+        """How much each state has of each memory: shape (n_queries, n_patterns).
 
         For two-state networks pattern . state / n_features, which is 1 for the pattern itself;
         for others the similarity.
+
+        Raises
+        ------
+        ValueError
+            If the memory keeps no patterns, or answers of another width.
         """
         return np.asarray(self._of_source("overlaps", self.state))
 
     @property
     def weights(self) -> Array:
-        """The weight of each memory in the last step, (n_queries, n_patterns).
+        """The weight of each memory in the last step: shape (n_queries, n_patterns).
 
         Those under which `state` was made from the state before it.
+
+        Raises
+        ------
+        ValueError
+            If the memory keeps no patterns, or gives them no weights.
         """
         asked = self.state if self._asked is None else self._asked
         return np.asarray(self._of_source("weights", asked))
 
     @property
     def entropy(self) -> Any:
-        """Shannon entropy (nats) of the weights' magnitudes divided by their sum.
+        """Shannon entropy, in nats, of the weights' magnitudes divided by their sum.
 
-        0 if one memory answered, log n if n answered alike; NaN where none did.
+        float64, shape (n_queries,): 0 if one memory answered, log n if n answered alike; NaN
+        where none did.
         """
         w = np.abs(np.asarray(self.weights, dtype=np.float64))
         total = w.sum(axis=-1, keepdims=True)
@@ -188,13 +200,16 @@ class Recall:
 
     @property
     def n_effective(self) -> Any:
-        """The exponential of the entropy: how many memories answered, as it were."""
+        """The exponential of the entropy: as it were, how many answered; (n_queries,)."""
         result = np.exp(self.entropy)
         return result if np.ndim(result) else float(result)
 
     @property
     def margin(self) -> Any:
-        """The largest overlap of a state less the second largest; infinite with one pattern."""
+        """The largest overlap of a state less the second largest: shape (n_queries,).
+
+        Infinite where there is one pattern only.
+        """
         m = np.asarray(self.overlaps, dtype=np.float64)
         if m.shape[-1] < 2:
             result = np.full(m.shape[:-1], np.inf)
@@ -215,6 +230,11 @@ class Recall:
         indices : ndarray of int64, shape (n_queries, k)
             Largest magnitude first, ties to the lowest index.
         weights : ndarray, shape (n_queries, k)
+
+        Raises
+        ------
+        ValueError
+            If k is not from 1 to the number of patterns, or there are no weights.
         """
         w = self.weights
         if not 1 <= k <= w.shape[-1]:
@@ -289,6 +309,21 @@ class Recall:
         return result
 
 
+def make_trace(
+    way: list[Array],
+    energy: Callable[[Array], Array] | None,
+    overlaps: Callable[[Array], Array] | None,
+) -> Trace | None:
+    """The trace of a batch from the states on its way; None from an empty list."""
+    if not way:
+        return None
+    return Trace(
+        np.stack(way),
+        None if energy is None else np.stack([energy(states) for states in way]),
+        None if overlaps is None else np.stack([overlaps(states) for states in way]),
+    )
+
+
 class _OfMemory:
     """A `Memory` as the source of a recall."""
 
@@ -309,7 +344,9 @@ class _OfMemory:
 
     def energy(self, states: Array) -> Array:
         if states.shape[1] != self.memory.n_features:
-            states = states[:0, :1].repeat(self.memory.n_features, axis=1)  # for the reason
+            # Answers of another width: the memory says why there is no energy, not that they
+            # do not fit.
+            states = np.empty((0, self.memory.n_features), dtype=states.dtype)
         return np.asarray(self.memory.energy(states))
 
 
@@ -326,24 +363,21 @@ def recall_of_memory(
 ) -> Recall:
     """The result of `Memory.recall`, for its binding; `memory` is a copy that stays so."""
     source = _OfMemory(memory)
-    way = None
+    way: list[Array] = []
     if trace:
-        states = [np.atleast_2d(queries)]
-        for t in range(1, int(n_steps.max(initial=0)) + 1):
-            moves = n_steps >= t
-            following = states[-1].copy()
+        way = [np.atleast_2d(queries)]
+        if state.shape != way[0].shape:
+            raise ValueError("trace=True needs values as wide as the patterns")
+        for t in range(int(n_steps.max(initial=0))):
+            moves = n_steps > t
+            following = way[-1].copy()
             # The bits of an answer do not depend on its neighbours: this is the way it went.
-            answer = memory.retrieve(states[-1][moves])
-            if answer.shape[1] != following.shape[1]:
-                raise ValueError("trace=True needs values as wide as the patterns")
-            following[moves] = answer
-            states.append(following)
-        try:
-            energies = np.stack([source.energy(v) for v in states])
-        except ValueError:
-            energies = None
-        overlaps = np.stack([source.overlaps(v) for v in states])
-        way = Trace(np.stack(states), energies, overlaps)
+            following[moves] = memory.retrieve(way[-1][moves])
+            way.append(following)
+    try:
+        went = make_trace(way, source.energy, source.overlaps)
+    except ValueError:  # no energy, or states that leave its range
+        went = make_trace(way, None, source.overlaps)
     return Recall.of_batch(
-        state, n_steps, codes, change, single=single, source=source, asked=asked, trace=way
+        state, n_steps, codes, change, single=single, source=source, asked=asked, trace=went
     )

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from uhn import _core
-from uhn.results import STATUSES, Recall, Trace
+from uhn.results import STATUSES, Recall, make_trace
 
 __all__ = [
     "CODINGS",
@@ -227,18 +227,3 @@ def settle(
         if trace:
             way.append(state.copy())
     return state, steps, codes, change, asked, way
-
-
-def make_trace(
-    way: list[Array],
-    energy: Callable[[Array], Array] | None,
-    overlaps: Callable[[Array], Array] | None,
-) -> Trace | None:
-    """The trace of a batch from the states on its way; None from an empty list."""
-    if not way:
-        return None
-    return Trace(
-        np.stack(way),
-        None if energy is None else np.stack([energy(states) for states in way]),
-        None if overlaps is None else np.stack([overlaps(states) for states in way]),
-    )
