@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from uhn import _core
-from uhn.experiments import wilson
+from uhn._statistics import wilson
 from uhn.models._base import decode, encode, real_rows
 from uhn.models._schedule import whole
 

@@ -1,6 +1,7 @@
 """Published experiments on associative memories, re-runnable on any images."""
 
-from uhn.experiments.capacity import CapacityResult, Row, capacity, default_threshold, wilson
+from uhn._statistics import wilson
+from uhn.experiments.capacity import CapacityResult, Row, capacity, default_threshold
 from uhn.experiments.corruptions import corrupt, gaussian_noise, mask_bottom
 
 __all__ = [
