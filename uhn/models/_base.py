@@ -51,6 +51,14 @@ class Model:
 
     _parameters: ClassVar[tuple[str, ...]] = ()
 
+    @property
+    def n_patterns(self) -> int:
+        """How many patterns are stored."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return self.n_patterns
+
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, by name; what was stored is not among them."""
         return {name: getattr(self, name) for name in self._parameters}

@@ -244,9 +244,6 @@ class BidirectionalAssociativeMemory(Model):
         """The number of pairs stored."""
         return len(self._both[0])
 
-    def __len__(self) -> int:
-        return self.n_patterns
-
     @property
     def patterns(self) -> Array:
         """The patterns stored, float64, (n_patterns, n_features), in the coding."""

@@ -201,9 +201,6 @@ class ContinuousHopfieldNetwork(Model):
         self._made = None
         return self
 
-    def __len__(self) -> int:
-        return self.n_patterns
-
     @property
     def n_patterns(self) -> int:
         """How many patterns `store` was given; 0 for a network made from weights."""

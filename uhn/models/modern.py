@@ -54,9 +54,6 @@ class _Continuous(Model):
         """Patterns stored."""
         return len(self._memory)
 
-    def __len__(self) -> int:
-        return self.n_patterns
-
     @property
     def patterns(self) -> Array:
         """The patterns stored, (n_patterns, n_features), read-only where they are borrowed."""

@@ -275,9 +275,6 @@ class NeuralDynamics(Model):
         self._made = None
         return self
 
-    def __len__(self) -> int:
-        return self.n_patterns
-
     @property
     def n_patterns(self) -> int:
         """How many patterns are stored: the number of memory neurons."""

@@ -236,9 +236,6 @@ class SparseDistributedMemory(Model):
     def __copy__(self) -> Self:
         return copy.deepcopy(self)
 
-    def __len__(self) -> int:
-        return self._n_written
-
     @property
     def n_patterns(self) -> int:
         """How many words were written."""

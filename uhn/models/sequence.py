@@ -128,9 +128,6 @@ class SequenceMemory(Model):
         """Patterns of all sequences."""
         return len(self._next)
 
-    def __len__(self) -> int:
-        return self.n_patterns
-
     @property
     def patterns(self) -> Array:
         """All patterns stored, float64, (n_patterns, n_features), in the coding."""
