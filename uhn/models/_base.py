@@ -22,6 +22,7 @@ __all__ = [
     "decode",
     "encode",
     "make_trace",
+    "number",
     "read_only",
     "real_rows",
     "settle",
@@ -90,6 +91,28 @@ def take_choice(value: Any, name: str, choices: tuple[str, ...]) -> str:
     if value not in choices or not isinstance(value, str):
         raise ValueError(f"{name} is {value!r}; it is one of {', '.join(map(repr, choices))}")
     return value
+
+
+def number(value: Any, name: str) -> float:
+    """A real number, be it infinite or NaN.
+
+    Raises
+    ------
+    TypeError
+        For a bool, text, an array, or what else is no number, naming the argument.
+    ValueError
+        For a whole number beyond float64.
+    """
+    # What float() would take for a number, or for the real part of one.
+    taken = (bool, np.bool_, str, bytes, np.complexfloating)
+    if not isinstance(value, taken) and getattr(value, "ndim", 0) == 0:
+        try:
+            return float(value)
+        except OverflowError:
+            raise ValueError(f"{name} is too large for a float64") from None
+        except TypeError:
+            pass
+    raise TypeError(f"{name} must be a number, not {type(value).__name__}")
 
 
 def real_rows(array: npt.ArrayLike, n_columns: int, name: str) -> tuple[Array, bool]:

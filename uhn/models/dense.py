@@ -12,6 +12,7 @@ from uhn import _core
 from uhn.models._base import (
     CODINGS,
     encode,
+    number,
     read_only,
     take_choice,
 )
@@ -360,22 +361,17 @@ class _Stored:
 
 def _degree(value: Any) -> float:
     """The power of the energy: a whole number stays an int."""
-    if isinstance(value, (bool, np.bool_, str, bytes)):
-        raise TypeError(f"degree must be a number, not {type(value).__name__}")
-    try:
-        number = float(value)
-    except TypeError:
-        raise TypeError(f"degree must be a number, not {type(value).__name__}") from None
-    if not math.isfinite(number):
-        raise ValueError(f"degree must be finite, got {number}")
-    if number < 2:
+    power = number(value, "degree")
+    if not math.isfinite(power):
+        raise ValueError(f"degree must be finite, got {power}")
+    if power < 2:
         raise ValueError(
-            f"degree is {number:g}; it is the power in the energy, one more than that of the "
+            f"degree is {power:g}; it is the power in the energy, one more than that of the "
             "separation, and must be at least 2: use degree=2, the classical network"
         )
-    if number > MAX_DEGREE:
+    if power > MAX_DEGREE:
         raise ValueError(
-            f"degree is {number:g}; it must be at most {MAX_DEGREE}. For the steepest memory "
+            f"degree is {power:g}; it must be at most {MAX_DEGREE}. For the steepest memory "
             "use interaction='exponential'"
         )
-    return int(number) if number % 1 == 0 else number
+    return int(power) if power % 1 == 0 else power

@@ -15,6 +15,7 @@ from uhn.models._base import (
     CODINGS,
     decode,
     encode,
+    number,
     read_only,
     real_rows,
     take_choice,
@@ -956,15 +957,10 @@ class _Answer:
 
 def _number(value: Any, name: str, *, finite: bool = True) -> float:
     """A real number; bool and text are refused."""
-    if isinstance(value, (bool, np.bool_, str, bytes)):
-        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
-    try:
-        number = float(value)
-    except TypeError:
-        raise TypeError(f"{name} must be a number, not {type(value).__name__}") from None
-    if np.isnan(number) or (finite and np.isinf(number)):
-        raise ValueError(f"{name} must be {'finite' if finite else 'a number'}, got {number}")
-    return number
+    real = number(value, name)
+    if np.isnan(real) or (finite and np.isinf(real)):
+        raise ValueError(f"{name} must be {'finite' if finite else 'a number'}, got {real}")
+    return real
 
 
 def _take_bias(bias: npt.ArrayLike, n_features: int) -> Floats:

@@ -20,6 +20,7 @@ from uhn.models._base import (
     STEP_LIMIT,
     Model,
     make_trace,
+    number,
     real_rows,
     settle,
     take_choice,
@@ -852,12 +853,10 @@ class _Directions:
 
 
 def _positive(value: Any, name: str = "beta") -> float:
-    if isinstance(value, (bool, str)):
-        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
-    number = float(value)
-    if not (math.isfinite(number) and number > 0):
+    real = number(value, name)
+    if not (math.isfinite(real) and real > 0):
         raise ValueError(f"{name} is {value}; it must be finite and above 0")
-    return number
+    return real
 
 
 def _squares(rows: Array) -> Array:

@@ -16,6 +16,7 @@ from uhn.models._base import (
     decode,
     encode,
     make_trace,
+    number,
     settle,
     sign,
     take_choice,
@@ -108,7 +109,7 @@ class SequenceMemory(Model):
         self.separation = take_choice(separation, "separation", SEPARATIONS)
         self.end = take_choice(end, "end", ENDS)
         self.hold = None if hold is None else whole(hold, "hold", 1)
-        self.drive = float(drive)
+        self.drive = number(drive, "drive")
         self.coding = take_choice(coding, "coding", CODINGS)
         if self.hold is not None and separation != "polynomial":
             raise ValueError("hold is a degree: it is for separation='polynomial' alone")
