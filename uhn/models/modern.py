@@ -537,6 +537,7 @@ class ModernHopfieldNetwork(_Continuous):
             'I' for more than n/2, 'II' to n/8, 'III' to n/32, 'IV' for n/32 and less: from the
             mean of nearly all to single patterns (Ramsauer et al., section 3).
         """
+        mass = number(mass, "mass")
         if not 0 < mass <= 1:
             raise ValueError(f"mass is {mass}; it must be above 0 and at most 1")
         n = self._filled()
@@ -734,7 +735,7 @@ class ContinuousSDM(_Continuous):
         """
         n_steps = whole(n_steps, "n_steps", 0)
         if n_steps == 1:
-            return self._memory.retrieve(self._taken(states))
+            return self._memory.retrieve(self._taken(states), tol=tol)
         return np.asarray(self.recall(states, n_steps, tol=tol).state)
 
     def recall(
@@ -763,6 +764,7 @@ class ContinuousSDM(_Continuous):
             Overlaps are cosines.
         """
         n_steps = whole(n_steps, "n_steps", 0)
+        tol = None if tol is None else _tolerance(tol)
         now = copy.copy(self)
         rows, single = real_rows(states, self.n_features, "states")
         if not len(self):
@@ -786,8 +788,6 @@ class ContinuousSDM(_Continuous):
             codes = np.where((change == 0) & (n_steps > 0), FIXED_POINT, STEP_LIMIT)
             way = way if trace else []
         else:
-            if math.isnan(tol):
-                raise ValueError("tol must be a number, got NaN")
             rest, steps, codes, change, asked, way = settle(
                 step, rows, n_steps=n_steps, tol=tol, trace=trace
             )
@@ -856,6 +856,14 @@ def _positive(value: Any, name: str = "beta") -> float:
     real = number(value, name)
     if not (math.isfinite(real) and real > 0):
         raise ValueError(f"{name} is {value}; it must be finite and above 0")
+    return real
+
+
+def _tolerance(tol: Any) -> float:
+    """`tol` as `uhn.Memory` takes it."""
+    real = number(tol, "tol")
+    if not (math.isfinite(real) and real >= 0):
+        raise ValueError(f"tol must be finite and >= 0, not {real:g}")
     return real
 
 
