@@ -20,6 +20,7 @@ __all__ = [
     "Model",
     "Recall",
     "decode",
+    "dots",
     "encode",
     "make_trace",
     "number",
@@ -183,6 +184,13 @@ def decode(states: npt.NDArray[np.int8], coding: str, dtype: npt.DTypeLike) -> A
     if coding == "bipolar":
         return states.astype(dtype)
     return (states > 0).astype(dtype)
+
+
+def dots(rows: Array, queries: Array) -> npt.NDArray[np.float64]:
+    """queries @ rows.T, (n_queries, n_rows), row by row; of whole numbers exact to 2^53."""
+    left = np.ascontiguousarray(rows, dtype=np.float64)
+    right = np.ascontiguousarray(queries, dtype=np.float64)
+    return np.asarray(_core.similarity(left, right, "dot"), dtype=np.float64)
 
 
 def sign(fields: Array, now: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:

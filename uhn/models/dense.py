@@ -11,6 +11,7 @@ import numpy.typing as npt
 from uhn import _core
 from uhn.models._base import (
     CODINGS,
+    dots,
     encode,
     number,
     read_only,
@@ -335,25 +336,23 @@ class _Stored:
         return _core._dense_energies(self.packed(), encode(states, self.coding, "states"))
 
     def overlaps(self, states: Array) -> Floats:
-        return np.asarray(self._dots(states) / self.patterns.shape[1], dtype=np.float64)
+        return np.asarray(self._dots(states) / self.patterns.shape[1])
 
     def weights(self, states: Array) -> Floats:
-        dots = self._dots(states)
+        products = self._dots(states)
         if self.interaction == "exponential":
-            nearest = dots.max(axis=1, keepdims=True)
-            return np.asarray(_core.separate(dots - nearest, "exponential", beta=1.0))
+            nearest = products.max(axis=1, keepdims=True)
+            return np.asarray(_core.separate(products - nearest, "exponential", beta=1.0))
         separation = "rectified_polynomial" if self.rectified else "polynomial"
-        sizes = np.maximum(dots, 0) if self.rectified else np.abs(dots)
+        sizes = np.maximum(products, 0) if self.rectified else np.abs(products)
         largest = sizes.max(axis=1, keepdims=True)
         largest[largest == 0] = 1
-        return np.asarray(_core.separate(dots / largest, separation, degree=self.degree - 1))
+        return np.asarray(
+            _core.separate(products / largest, separation, degree=self.degree - 1)
+        )
 
     def _dots(self, states: Array) -> Floats:
-        """Whole numbers, and therefore exact."""
-        spins = encode(states, self.coding, "states").astype(np.float64)
-        return np.asarray(
-            _core.similarity(self.patterns.astype(np.float64), spins, "dot"), dtype=np.float64
-        )
+        return dots(self.patterns, encode(states, self.coding, "states"))
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_packed": None}

@@ -14,6 +14,7 @@ from uhn import _core
 from uhn.models._base import (
     CODINGS,
     decode,
+    dots,
     encode,
     number,
     read_only,
@@ -915,10 +916,7 @@ class _Wiring:
                 "overlaps. Pass patterns= to from_weights"
             )
         spins = encode(states, self.coding, "states")
-        dots = _core.similarity(
-            self.patterns.astype(np.float64), spins.astype(np.float64), "dot"
-        )
-        return np.asarray(dots / spins.shape[1], dtype=np.float64)
+        return np.asarray(dots(self.patterns, spins) / spins.shape[1])
 
     def energy(self, states: Array) -> Floats:
         return self.energies(encode(states, self.coding, "states"))

@@ -18,6 +18,7 @@ from ._base import (
     Model,
     Recall,
     decode,
+    dots,
     encode,
     make_trace,
     read_only,
@@ -618,9 +619,9 @@ class _Source:
         self._kept = kept
 
     def overlaps(self, states: Array) -> Array:
-        bits = self._take(states).astype(np.float64)
-        patterns = _unpack(self._addresses, self._n_features, "bipolar", np.float64)
-        return np.asarray(_core.similarity(patterns, bits, "dot") / self._n_features)
+        bits = self._take(states)
+        patterns = _unpack(self._addresses, self._n_features, "bipolar", np.int8)
+        return np.asarray(dots(patterns, bits) / self._n_features)
 
     def weights(self, states: Array) -> Array:
         active = _core._sdm_active(
