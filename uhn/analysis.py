@@ -116,6 +116,11 @@ def overlaps(patterns: npt.ArrayLike, states: npt.ArrayLike) -> Array:
         A whole number divided once: 1 for the pattern itself, -1 for its negative, whatever the
         size.
 
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or at an entry that is not +1 or -1.
+
     Examples
     --------
     >>> from uhn import analysis
@@ -148,6 +153,11 @@ def crosstalk(patterns: npt.ArrayLike, *, self_coupling: bool = False) -> Array:
     -------
     ndarray of float64, shape (n_patterns, n_features)
         Whole numbers divided once.
+
+    Raises
+    ------
+    ValueError
+        At an entry that is not +1 or -1, or for 1 feature without self-coupling.
     """
     xi, _ = _signs(patterns, "patterns")
     n_patterns, n_features = xi.shape
@@ -222,6 +232,11 @@ def stability(
     Returns
     -------
     Stability
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, at an entry that is not +1 or -1, or a weight that is not finite.
     """
     xi, _ = _signs(patterns, "patterns")
     n_features = xi.shape[1]
@@ -263,6 +278,11 @@ def stable_fraction(model: Any, patterns: npt.ArrayLike, **options: Any) -> floa
     Returns
     -------
     float
+
+    Raises
+    ------
+    ValueError
+        For patterns that are not of two states, a model whose answers are of another shape.
     """
     xi = _model_rows(model, patterns, "patterns")
     return float(_stays(model, xi, options).sum()) / len(xi)
@@ -513,6 +533,11 @@ def critical_distance(
     Returns
     -------
     CriticalDistance
+
+    Raises
+    ------
+    ValueError
+        As `basins`.
     """
     options = _with_order(options, order_seed)
     cells = _Cells(model, patterns, n_trials, seed, criterion, options)
@@ -756,6 +781,11 @@ def sample_fixed_points(
     Returns
     -------
     FixedPoints
+
+    Raises
+    ------
+    ValueError
+        If `n_samples` is below 1, or `recall` returns what is not of two states.
     """
     n_samples, seed = whole(n_samples, "n_samples", 1), whole(seed, "seed", 0)
     n_features, coding = int(model.n_features), _coding(model)
@@ -856,6 +886,12 @@ def classify(
     -------
     Classification
 
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, at an entry that is not +1 or -1, or where `max_mixed` or
+        `criterion` is out of its range.
+
     Examples
     --------
     >>> import numpy as np
@@ -934,7 +970,7 @@ def _match(s: Bits, xi: Bits, m: Array, max_mixed: int) -> _Mixture | None:
     pool = np.sort(np.argsort(-np.abs(m), kind="stable")[:9])
     sign = np.where(m[pool] < 0, -1, 1)
     subsets = _subsets(len(pool), max_mixed)
-    # Each patterns' unit as it would agree with the state.
+    # Each pattern's unit as it would agree with the state.
     agree = xi[pool] * (sign[:, None] * s)
     found = np.flatnonzero((dots(agree.T, subsets) > 0).all(axis=1))
     if found.size == 0:

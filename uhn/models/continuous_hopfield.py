@@ -131,6 +131,10 @@ class ContinuousHopfieldNetwork(Model):
         **config
             As of the constructor.
 
+        Returns
+        -------
+        ContinuousHopfieldNetwork
+
         Raises
         ------
         ValueError
@@ -368,6 +372,11 @@ class ContinuousHopfieldNetwork(Model):
         Returns
         -------
         Trajectory
+
+        Raises
+        ------
+        ValueError
+            As `run`.
         """
         constant = self.resistance * self.capacitance
         return self.run(
@@ -395,11 +404,31 @@ class ContinuousHopfieldNetwork(Model):
         Returns
         -------
         ndarray, shape (n_states, n_features) or (n_features,)
+
+        Raises
+        ------
+        ValueError
+            As `run`.
         """
         return self.recall(states, t, dt, inputs=inputs, method=method, tol=tol).output
 
     def output(self, states: npt.ArrayLike) -> Array:
-        """V, the outputs of neurons with potentials u, of the shape of the states."""
+        """V, the outputs of neurons with potentials u.
+
+        Parameters
+        ----------
+        states : array_like, shape (n_states, n_features) or (n_features,)
+
+        Returns
+        -------
+        ndarray, of the shape of `states`
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, shapes do not fit, or a number is not finite or, with
+            activation='clip', outside of the cube.
+        """
         self._take_weights()
         u, single = self._take(states)
         result = self._activity(u)
@@ -496,6 +525,15 @@ class ContinuousHopfieldNetwork(Model):
         mode : {"flow"}
             The dynamics; there is one. A statement about continuous time, which short steps
             share.
+
+        Returns
+        -------
+        bool
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, or for another mode.
         """
         take_choice(mode, "mode", ("flow",))
         weights, _ = self._take_weights()

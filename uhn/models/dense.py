@@ -256,6 +256,11 @@ class DenseAssociativeMemory(TwoStateMemory):
         Returns
         -------
         bool
+
+        Raises
+        ------
+        ValueError
+            For another mode.
         """
         take_choice(mode, "mode", ("async", "sync"))
         convex = self.interaction == "exponential" or self.rectified or self.degree % 2 == 0

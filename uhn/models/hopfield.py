@@ -214,6 +214,10 @@ class HopfieldNetwork(TwoStateMemory):
         patterns : array_like, shape (n_patterns, n_features), optional
             What the weights are known to store, for overlaps.
 
+        Returns
+        -------
+        HopfieldNetwork
+
         Raises
         ------
         ValueError
@@ -290,6 +294,11 @@ class HopfieldNetwork(TwoStateMemory):
         ----------
         patterns : array_like, shape (n_patterns, n_features) or (n_features,)
 
+        Returns
+        -------
+        HopfieldNetwork
+            Itself.
+
         Raises
         ------
         ValueError
@@ -345,6 +354,16 @@ class HopfieldNetwork(TwoStateMemory):
             Called after each dream with the fraction that is done, from 0 to 1; what it raises
             ends the call, and the network is as it was before.
 
+        Returns
+        -------
+        HopfieldNetwork
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, or `n_dreams`, `n_steps` or `seed` is out of its range.
+
         Notes
         -----
         Stopped by Ctrl-C, the network is as it was before the call.
@@ -395,6 +414,11 @@ class HopfieldNetwork(TwoStateMemory):
         HopfieldNetwork
             A new network of given weights, with this one's patterns, scale, diagonal, bias and
             coding.
+
+        Raises
+        ------
+        ValueError
+            For t below 0, a network with a mask, or one that knows no patterns.
         """
         t = _number(t, "t", finite=False)
         if not t >= 0:
@@ -461,6 +485,11 @@ class HopfieldNetwork(TwoStateMemory):
         Returns
         -------
         ndarray of float64, of the shape of `states`
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, or at an entry the coding does not have.
         """
         spins, single, _ = self._take(states, "states")
         fields = self._wiring(len(spins)).fields(spins)
@@ -503,6 +532,11 @@ class HopfieldNetwork(TwoStateMemory):
         Returns
         -------
         ndarray of float64, shape (n_patterns, n_features) or (n_features,)
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, or at an entry the coding does not have.
         """
         if patterns is None:
             spins, single = self._stored.patterns, False
@@ -531,6 +565,11 @@ class HopfieldNetwork(TwoStateMemory):
         Returns
         -------
         bool
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, or for another mode.
         """
         take_choice(mode, "mode", ("async", "sync"))
         wiring = self._wiring()

@@ -147,6 +147,11 @@ class _Continuous(Model):
         Returns
         -------
         Recall
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, shapes do not fit, or a number is not finite.
         """
         now = copy.copy(self)
         result = now._memory.recall(self._taken(states), n_steps, tol=tol, trace=trace)
@@ -186,6 +191,15 @@ class _Continuous(Model):
         ----------
         mode : {"sync"}
             Every component of a state is replaced at once.
+
+        Returns
+        -------
+        bool
+
+        Raises
+        ------
+        ValueError
+            For another mode.
         """
         take_choice(mode, "mode", ("sync",))
         return not len(self) or self._memory.is_autoassociative
@@ -335,6 +349,11 @@ class ModernHopfieldNetwork(_Continuous):
         Returns
         -------
         ndarray of float64, shape (n_states,), or float
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, or values other than the patterns are: then there is none.
         """
         if constants:
             return super().energy(states)
@@ -368,6 +387,11 @@ class ModernHopfieldNetwork(_Continuous):
         -------
         ndarray of float64, shape (n_patterns,)
 
+        Raises
+        ------
+        ValueError
+            If nothing is stored.
+
         Notes
         -----
         Products are taken a block of patterns at a time, never all n^2 of them.
@@ -385,6 +409,11 @@ class ModernHopfieldNetwork(_Continuous):
         Returns
         -------
         ndarray of bool, shape (n_patterns,)
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, or for another separation.
         """
         self._softmax_only("well_separated")
         n = self._filled()
@@ -412,6 +441,11 @@ class ModernHopfieldNetwork(_Continuous):
         -------
         ErrorBounds
             A bound that is larger than 2 M says nothing: an update is never further away.
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, for another separation, or for patterns there are not.
         """
         self._softmax_only("error_bounds")
         n = self._filled()
@@ -477,6 +511,11 @@ class ModernHopfieldNetwork(_Continuous):
         -------
         float
             0 where that number is below 2, for which the theorem does not hold.
+
+        Raises
+        ------
+        ValueError
+            If a number is out of its range.
         """
         d = whole(n_features, "n_features", 2)
         K = _positive(radius, "radius")
@@ -508,6 +547,11 @@ class ModernHopfieldNetwork(_Continuous):
         Returns
         -------
         ndarray of float64, shape (n_patterns,)
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored.
         """
         slack = self.separations() - self.margin / self.beta
         M = self.largest_norm
@@ -536,6 +580,11 @@ class ModernHopfieldNetwork(_Continuous):
         classes : ndarray of str, shape (n_states,)
             'I' for more than n/2, 'II' to n/8, 'III' to n/32, 'IV' for n/32 and less: from the
             mean of nearly all to single patterns (Ramsauer et al., section 3).
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, or `mass` is out of its range.
         """
         mass = number(mass, "mass")
         if not 0 < mass <= 1:
@@ -732,6 +781,11 @@ class ContinuousSDM(_Continuous):
         Returns
         -------
         ndarray, shape (n_queries, n_values) or (n_values,)
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, shapes do not fit, or a number is not finite.
         """
         n_steps = whole(n_steps, "n_steps", 0)
         if n_steps == 1:
@@ -762,6 +816,11 @@ class ContinuousSDM(_Continuous):
         -------
         Recall
             Overlaps are cosines.
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, shapes do not fit, or a number is not finite.
         """
         n_steps = whole(n_steps, "n_steps", 0)
         tol = None if tol is None else _tolerance(tol)

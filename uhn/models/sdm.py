@@ -475,6 +475,12 @@ class SparseDistributedMemory(Model):
         Returns
         -------
         ndarray of int64, shape (n_queries, word_length) or (word_length,)
+
+        Raises
+        ------
+        ValueError
+            If nothing was stored, for shapes that do not fit, or numbers that the coding does
+            not have.
         """
         states, single, _ = self._take(queries)
         addresses, counters = self._asked()
@@ -498,6 +504,12 @@ class SparseDistributedMemory(Model):
         ndarray of int64, shape (n_queries,), or int for a 1-D query
             Their number; with `indices` a list of arrays, or one array, of their indices in
             ascending order.
+
+        Raises
+        ------
+        ValueError
+            For shapes that do not fit, or numbers that the coding does not have; in the
+            equation form if nothing was stored.
         """
         states, single, _ = self._take(queries)
         addresses, counters = self._rows()
@@ -538,6 +550,10 @@ class SparseDistributedMemory(Model):
         ----------
         mode : {"sync"}
             All bits of a word are read at once.
+
+        Returns
+        -------
+        bool
         """
         take_choice(mode, "mode", ("sync",))
         return False

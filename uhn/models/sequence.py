@@ -189,6 +189,11 @@ class SequenceMemory(Model):
         -------
         ndarray of the shape of `states`
             In the coding; float32 for float32, else float64.
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, or at an entry the coding does not have.
         """
         memory, now, single, dtype = self._begun(states)
         for _ in range(whole(n_steps, "n_steps", 0)):
@@ -208,6 +213,11 @@ class SequenceMemory(Model):
         -------
         ndarray, shape (n_steps + 1, n_queries, n_features) or (n_steps + 1, n_features)
             The start first.
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, or at an entry the coding does not have.
         """
         memory, now, single, dtype = self._begun(start)
         n_steps = whole(n_steps, "n_steps", 0)
@@ -234,6 +244,11 @@ class SequenceMemory(Model):
         -------
         Recall
             `weights` are f(overlaps) with every unit left in.
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, or at an entry the coding does not have.
         """
         memory, now, single, dtype = self._begun(states)
 
@@ -275,6 +290,10 @@ class SequenceMemory(Model):
         Parameters
         ----------
         mode : {"sync"}
+
+        Returns
+        -------
+        bool
         """
         take_choice(mode, "mode", ("sync",))
         return False
