@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from uhn import _core
-from uhn.results import STATUSES, Recall, Trace
+from uhn.results import STATUSES, Trace
 
 __all__ = [
     "CODINGS",
@@ -18,7 +18,6 @@ __all__ = [
     "STEP_LIMIT",
     "TWO_CYCLE",
     "Model",
-    "Recall",
     "decode",
     "dots",
     "encode",

@@ -27,6 +27,7 @@ from uhn.results import STATUSES, Recall, Source, Trace
 
 __all__ = [
     "FlowTrace",
+    "Parts",
     "Term",
     "Trajectory",
     "exp",
@@ -34,6 +35,7 @@ __all__ = [
     "log1p",
     "log_cosh",
     "make_trajectory",
+    "one_or_each",
     "positive",
     "take_step",
     "tanh",

@@ -510,10 +510,11 @@ class ContinuousHopfieldNetwork(Model):
             if self.activation == "clip":
                 integral = 0.5 * v * v
             else:
-                integral = u * v - _flow.log_cosh(self._gain * u) / self._gain
-                if self.coding == "binary":
-                    # int (2 V - 1)/2 of it: half of the bipolar one's.
-                    integral = u * (v - 0.5) - _flow.log_cosh(self._gain * u) / (2 * self._gain)
+                soft = _flow.log_cosh(self._gain * u) / self._gain
+                # Of binary outputs, from V = 1/2, it is half of that of 2 V - 1.
+                integral = (
+                    u * v - soft if self.coding == "bipolar" else u * (v - 0.5) - soft / 2
+                )
             total = total + integral.sum(axis=1) / self.resistance
         return np.asarray(total)
 

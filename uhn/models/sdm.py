@@ -11,12 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from uhn import _core, theory
-
-from ._base import (
+from uhn.models._base import (
     CODINGS,
     Array,
     Model,
-    Recall,
     decode,
     dots,
     encode,
@@ -27,7 +25,8 @@ from ._base import (
     take_choice,
     two_state_rows,
 )
-from ._schedule import TIES, take_seed, whole
+from uhn.models._schedule import TIES, take_seed, whole
+from uhn.results import Recall
 
 __all__ = ["SparseDistributedMemory"]
 
