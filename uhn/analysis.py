@@ -564,8 +564,6 @@ def critical_distance(
         noise = (k + (above - 0.5) / (above - below)) / cells.n_features
     low = max(last("low"), 0) / cells.n_features
     high = min(last("high") + 1, most) / cells.n_features
-    if k == most:
-        high = 0.5
     rows = tuple(cells.basin(n) for n in sorted(cells._known))
     return CriticalDistance(noise, min(low, noise), max(high, noise), rows)
 
