@@ -61,8 +61,6 @@ def prepare(bench: Bench, n_queries: int) -> tuple[SparseDistributedMemory, Nump
     words = bipolar(rng, bench.pick(1000, 100), N_FEATURES)
     uhn.set_num_threads(bench.threads)
     memory.store(words)
-    # Counters that no word has touched share one page of zeros, which is faster than a memory.
-    np.add(memory._counters, 0, out=memory._counters)
     queries = words[:n_queries].copy()
     queries[rng.random(queries.shape) < 0.1] *= -1
     numpy = Numpy(memory)

@@ -72,6 +72,11 @@ def test_codings_are_two_ways_to_write() -> None:
     assert np.array_equal(bipolar.values, 2 * B - 1) and np.array_equal(binary.values, B)
     one, two = bipolar.recall(2 * x - 1), binary.recall(x)
     assert np.array_equal(one.overlaps, two.overlaps) and np.array_equal(one.energy, two.energy)
+    # A unit that changes goes from -1 to 1, or from 0 to 1.
+    one, two = bipolar.recall(2 * x - 1, n_steps=1), binary.recall(x, n_steps=1)
+    moved = (one.status == "step limit").astype(float)
+    assert moved.any() and not moved.all()
+    assert np.array_equal(one.change, 2 * moved) and np.array_equal(two.change, moved)
 
 
 # ------------------------------------------------------------------------- descent and rest --

@@ -178,6 +178,16 @@ def test_projected_gradient_never_raises_the_energy() -> None:
 # ---------------------------------------------------------------------------------- memories --
 
 
+def test_a_last_step_too_short_to_move_is_no_rest() -> None:
+    """u' = 1 - u from 1 - 1e-8: a step of 0.1 moves u by 1e-9, one of 1e-10 not by a bit."""
+    network = ContinuousHopfieldNetwork.from_weights(np.zeros((1, 1)), [1.0])
+    start, dt = [1 - 1e-8], 0.1
+    one, more = network.run(start, dt, dt), network.run(start, dt * (1 + 1e-9), dt)
+    assert (one.n_steps, more.n_steps) == (1, 2)
+    assert one.state[0] == more.state[0] > start[0]
+    assert one.status == more.status == "step limit" and more.rate > 8e-9
+
+
 def test_high_gain_is_the_two_state_network() -> None:
     """Two patterns of ten bits: the flow rests at the fixed points of the two-state network.
 

@@ -99,6 +99,32 @@ def test_examples_of_docstrings(module: str) -> None:
     assert result.failed == 0
 
 
+NUMBERS: dict[str, Callable[[Any], Any]] = {
+    "beta": lambda x: uhn.ModernHopfieldNetwork(N, beta=x),
+    "degree": lambda x: uhn.DenseAssociativeMemory(N, degree=x),
+    "drive": lambda x: uhn.SequenceMemory(N, hold=2, drive=x),
+    "gain": lambda x: uhn.ContinuousHopfieldNetwork(gain=x),
+    "kappa": lambda x: uhn.HopfieldNetwork(N, kappa=x),
+    "tau_v": lambda x: uhn.NeuralDynamics(tau_v=x),
+}
+
+
+@pytest.mark.parametrize("name", list(NUMBERS))
+def test_real_parameters(name: str) -> None:
+    """What `uhn.Memory` takes for a number, and nothing else."""
+    call = NUMBERS[name]
+    for good in (2, 2.5, np.float32(2.25), np.int64(3), np.array(2.5)):
+        call(good)
+    for bad in (True, np.True_, "3", b"3", 3j, np.complex128(3), [3.0], np.ones(1), object()):
+        with pytest.raises(TypeError, match=f"{name} must be a number"):
+            call(bad)
+    for bad in (np.nan, np.inf, -1):
+        with pytest.raises(ValueError, match=name):
+            call(bad)
+    with pytest.raises(ValueError, match=f"{name} is too large"):
+        call(10**400)
+
+
 @family
 def test_the_docstring_is_a_page(name: str) -> None:
     doc = inspect.getdoc(getattr(uhn, name))

@@ -792,6 +792,15 @@ def test_lyapunov_says_what_is_promised() -> None:
         patterns
     )
     assert not masked.lyapunov("sync")
+    # Sums of outer products have no negative eigenvalue, but for rounding.
+    below = 0
+    for seed in range(20):
+        rows = np.random.default_rng([86, seed]).integers(-3, 4, (3, 12)).astype(np.float64)
+        semi = rows.T @ rows
+        below += int(np.linalg.eigvalsh(semi)[0] < 0)
+        assert given(semi).lyapunov("sync")
+        assert not given(semi - 1e-9 * np.eye(12)).lyapunov("sync")
+    assert below > 0
     with pytest.raises(ValueError, match="mode is 'both'"):
         given([[1.0]]).lyapunov("both")
 

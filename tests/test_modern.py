@@ -767,6 +767,14 @@ def test_bad_input_is_refused_with_a_reason(name) -> None:
         memory.lyapunov("async")
     with pytest.raises(ValueError, match="n_steps"):
         memory.retrieve(v, -1)
+    for ask in (memory.retrieve, memory.recall):
+        for n_steps in (1, 5):
+            for tol in (-1, np.nan, np.inf):
+                with pytest.raises(ValueError, match="tol must be finite and >= 0"):
+                    ask(v, n_steps, tol=tol)
+            for tol in (True, "1"):
+                with pytest.raises(TypeError, match="tol must be a number"):
+                    ask(v, n_steps, tol=tol)
     assert len(memory) == 10
     for beta in (0, -1, np.nan, np.inf):
         with pytest.raises(ValueError, match="beta"):
@@ -790,6 +798,8 @@ def test_what_one_model_refuses() -> None:
             ask()
     sparse = ModernHopfieldNetwork(3, separation="sparsemax")
     sparse.store(np.eye(3))
+    with pytest.raises(TypeError, match="mass must be a number"):
+        sparse.metastable(np.eye(3), mass="most")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="softmax"):
         sparse.error_bounds(np.eye(3))
     with pytest.raises(ValueError, match="softmax"):

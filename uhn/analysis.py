@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from uhn import _core
 from uhn._statistics import wilson
-from uhn.models._base import decode, encode, real_rows
+from uhn.models._base import decode, dots, encode, real_rows
 from uhn.models._schedule import whole
 
 __all__ = [
@@ -91,14 +91,6 @@ def _with_order(options: dict[str, Any], order_seed: int | None) -> dict[str, An
     return options if order_seed is None else {**options, "seed": order_seed}
 
 
-def _dots(rows: Array, queries: Array) -> Array:
-    """queries @ rows.T of whole numbers, exact below 2^53."""
-    left = np.ascontiguousarray(rows, dtype=np.float64)
-    right = np.ascontiguousarray(queries, dtype=np.float64)
-    dots: Array = _core.similarity(left, right, "dot")
-    return dots
-
-
 def _batches(n_rows: int, n_features: int) -> Iterator[slice]:
     step = max(1, _BATCH // max(1, n_features))
     for start in range(0, n_rows, step):
@@ -124,6 +116,11 @@ def overlaps(patterns: npt.ArrayLike, states: npt.ArrayLike) -> Array:
         A whole number divided once: 1 for the pattern itself, -1 for its negative, whatever the
         size.
 
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or at an entry that is not +1 or -1.
+
     Examples
     --------
     >>> from uhn import analysis
@@ -132,7 +129,7 @@ def overlaps(patterns: npt.ArrayLike, states: npt.ArrayLike) -> Array:
     """
     xi, _ = _signs(patterns, "patterns")
     s, single = _signs(states, "states", xi.shape[1])
-    m: Array = _dots(xi, s) / xi.shape[1]
+    m: Array = dots(xi, s) / xi.shape[1]
     return m[0] if single else m
 
 
@@ -156,6 +153,11 @@ def crosstalk(patterns: npt.ArrayLike, *, self_coupling: bool = False) -> Array:
     -------
     ndarray of float64, shape (n_patterns, n_features)
         Whole numbers divided once.
+
+    Raises
+    ------
+    ValueError
+        At an entry that is not +1 or -1, or for 1 feature without self-coupling.
     """
     xi, _ = _signs(patterns, "patterns")
     n_patterns, n_features = xi.shape
@@ -163,7 +165,7 @@ def crosstalk(patterns: npt.ArrayLike, *, self_coupling: bool = False) -> Array:
     if divisor == 0:
         raise ValueError("patterns has 1 feature: without self-coupling nothing acts on it")
     # Sum over all nu of xi_i^nu (xi^nu . xi^mu), less the term of mu itself.
-    field = _dots(xi.T, _dots(xi, xi)) - float(n_features) * xi
+    field = dots(xi.T, dots(xi, xi)) - float(n_features) * xi
     pull = -xi * field
     if not self_coupling:
         # Each of the others has had its own xi_i^nu xi_i^nu xi_i^mu in it.
@@ -230,11 +232,16 @@ def stability(
     Returns
     -------
     Stability
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, at an entry that is not +1 or -1, or a weight that is not finite.
     """
     xi, _ = _signs(patterns, "patterns")
     n_features = xi.shape[1]
     if weights is None:
-        w = _dots(xi.T, xi.T)
+        w = dots(xi.T, xi.T)
         np.fill_diagonal(w, 0)
     else:
         w = _matrix(weights)
@@ -244,7 +251,7 @@ def stability(
                 f"must be ({n_features}, {n_features})"
             )
     b = _vector(bias, n_features)
-    fields = _dots(w, xi)
+    fields = dots(w, xi)
     if b is not None:
         fields += b
     fields *= xi
@@ -271,6 +278,11 @@ def stable_fraction(model: Any, patterns: npt.ArrayLike, **options: Any) -> floa
     Returns
     -------
     float
+
+    Raises
+    ------
+    ValueError
+        For patterns that are not of two states, a model whose answers are of another shape.
     """
     xi = _model_rows(model, patterns, "patterns")
     return float(_stays(model, xi, options).sum()) / len(xi)
@@ -521,6 +533,11 @@ def critical_distance(
     Returns
     -------
     CriticalDistance
+
+    Raises
+    ------
+    ValueError
+        As `basins`.
     """
     options = _with_order(options, order_seed)
     cells = _Cells(model, patterns, n_trials, seed, criterion, options)
@@ -547,8 +564,6 @@ def critical_distance(
         noise = (k + (above - 0.5) / (above - below)) / cells.n_features
     low = max(last("low"), 0) / cells.n_features
     high = min(last("high") + 1, most) / cells.n_features
-    if k == most:
-        high = 0.5
     rows = tuple(cells.basin(n) for n in sorted(cells._known))
     return CriticalDistance(noise, min(low, noise), max(high, noise), rows)
 
@@ -598,7 +613,7 @@ def _energies(weights: Array, bias: Array | None, states: Bits) -> Array | None:
         return None
     energies = np.empty(len(states))
     for part in _batches(*states.shape):
-        half = 0.5 * _dots(weights, states[part])
+        half = 0.5 * dots(weights, states[part])
         if bias is not None:
             half += bias
         energies[part] = -(half * states[part]).sum(axis=1)
@@ -764,6 +779,11 @@ def sample_fixed_points(
     Returns
     -------
     FixedPoints
+
+    Raises
+    ------
+    ValueError
+        If `n_samples` is below 1, or `recall` returns what is not of two states.
     """
     n_samples, seed = whole(n_samples, "n_samples", 1), whole(seed, "seed", 0)
     n_features, coding = int(model.n_features), _coding(model)
@@ -864,6 +884,12 @@ def classify(
     -------
     Classification
 
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, at an entry that is not +1 or -1, or where `max_mixed` or
+        `criterion` is out of its range.
+
     Examples
     --------
     >>> import numpy as np
@@ -883,7 +909,7 @@ def classify(
         raise ValueError(f"criterion is {criterion!r}; it is an overlap, above 0 and at most 1")
     if len(xi) == 0:
         raise ValueError(f"patterns has shape {xi.shape}: there is no pattern")
-    m = _dots(xi, s) / xi.shape[1]
+    m = dots(xi, s) / xi.shape[1]
     index = np.abs(m).argmax(axis=1).astype(np.int64)
     overlap = m[np.arange(len(s)), index]
     kind = np.full(len(s), "unknown", dtype="<U7")
@@ -920,7 +946,7 @@ def _every_mixture(xi: Bits, max_mixed: int) -> dict[bytes, _Mixture]:
     for n in range(3, min(max_mixed, len(xi)) + 1, 2):
         choices = np.array(list(itertools.product((1, -1), repeat=n)), dtype=np.int8)
         for members in itertools.combinations(range(len(xi)), n):
-            sums = _dots(xi[list(members)].T, choices)
+            sums = dots(xi[list(members)].T, choices)
             mixtures = np.where(sums > 0, 1, -1).astype(np.int8)
             for signs, mixture in zip(choices.tolist(), mixtures, strict=True):
                 known.setdefault(mixture.tobytes(), (members, tuple(signs)))
@@ -942,9 +968,9 @@ def _match(s: Bits, xi: Bits, m: Array, max_mixed: int) -> _Mixture | None:
     pool = np.sort(np.argsort(-np.abs(m), kind="stable")[:9])
     sign = np.where(m[pool] < 0, -1, 1)
     subsets = _subsets(len(pool), max_mixed)
-    # Each patterns' unit as it would agree with the state.
+    # Each pattern's unit as it would agree with the state.
     agree = xi[pool] * (sign[:, None] * s)
-    found = np.flatnonzero((_dots(agree.T, subsets) > 0).all(axis=1))
+    found = np.flatnonzero((dots(agree.T, subsets) > 0).all(axis=1))
     if found.size == 0:
         return None
     chosen = np.flatnonzero(subsets[found[0]])

@@ -1121,6 +1121,13 @@ def sdm_weight(
 
     It is the weight with which an item at distance d is read, linear between whole distances.
     See `sdm_intersection`.
+
+    Parameters
+    ----------
+    distance : float or array_like
+        d, from 0 to n_features.
+    n_features, n_locations, radius, write_radius
+        As of `sdm_bit_error`.
     """
 
     def one(d: float, n: int, h: int, r: int, w: int | None) -> float:
@@ -1145,6 +1152,11 @@ def sdm_noise(
 
     sigma^2 = (T - 1) E[phi(D) + phi(D)^2], D ~ Bin(n, 1/2): the items are at chance distances,
     and phi(D) of them varies as a Poisson number does, as locations are random.
+
+    Parameters
+    ----------
+    n_features, n_locations, radius, n_patterns, write_radius
+        As of `sdm_bit_error`.
     """
     return _each(
         lambda *sizes: _reads(*sizes).noise,
@@ -1163,6 +1175,11 @@ def sdm_bias(
     """Pull b of an autoassociative read toward the cue, whatever the cue is.
 
     b = (T - 1) E[phi(D) (1 - 2 D / n)]: items near the cue weigh most and share its bits.
+
+    Parameters
+    ----------
+    n_features, n_locations, radius, n_patterns, write_radius
+        As of `sdm_bit_error`.
     """
     return _each(
         lambda *sizes: _reads(*sizes).bias,

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from uhn import _core
-from uhn.results import STATUSES, Recall, make_trace
+from uhn.results import STATUSES, make_trace
 
 __all__ = [
     "CODINGS",
@@ -18,10 +18,11 @@ __all__ = [
     "STEP_LIMIT",
     "TWO_CYCLE",
     "Model",
-    "Recall",
     "decode",
+    "dots",
     "encode",
     "make_trace",
+    "number",
     "read_only",
     "real_rows",
     "settle",
@@ -50,6 +51,14 @@ class Model:
     """
 
     _parameters: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def n_patterns(self) -> int:
+        """How many patterns are stored."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return self.n_patterns
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, by name; what was stored is not among them."""
@@ -82,6 +91,28 @@ def take_choice(value: Any, name: str, choices: tuple[str, ...]) -> str:
     if value not in choices or not isinstance(value, str):
         raise ValueError(f"{name} is {value!r}; it is one of {', '.join(map(repr, choices))}")
     return value
+
+
+def number(value: Any, name: str) -> float:
+    """A real number, be it infinite or NaN.
+
+    Raises
+    ------
+    TypeError
+        For a bool, text, an array, or what else is no number, naming the argument.
+    ValueError
+        For a whole number beyond float64.
+    """
+    # What float() would take for a number, or for the real part of one.
+    taken = (bool, np.bool_, str, bytes, np.complexfloating)
+    if not isinstance(value, taken) and getattr(value, "ndim", 0) == 0:
+        try:
+            return float(value)
+        except OverflowError:
+            raise ValueError(f"{name} is too large for a float64") from None
+        except TypeError:
+            pass
+    raise TypeError(f"{name} must be a number, not {type(value).__name__}")
 
 
 def real_rows(array: npt.ArrayLike, n_columns: int, name: str) -> tuple[Array, bool]:
@@ -152,6 +183,13 @@ def decode(states: npt.NDArray[np.int8], coding: str, dtype: npt.DTypeLike) -> A
     if coding == "bipolar":
         return states.astype(dtype)
     return (states > 0).astype(dtype)
+
+
+def dots(rows: Array, queries: Array) -> npt.NDArray[np.float64]:
+    """queries @ rows.T, (n_queries, n_rows), row by row; of whole numbers exact to 2^53."""
+    left = np.ascontiguousarray(rows, dtype=np.float64)
+    right = np.ascontiguousarray(queries, dtype=np.float64)
+    return np.asarray(_core.similarity(left, right, "dot"), dtype=np.float64)
 
 
 def sign(fields: Array, now: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:

@@ -22,11 +22,12 @@ import numpy as np
 import numpy.typing as npt
 
 from uhn import _core
-from uhn.models._base import FIXED_POINT, STEP_LIMIT, real_rows
+from uhn.models._base import FIXED_POINT, STEP_LIMIT, number, real_rows
 from uhn.results import STATUSES, Recall, Source, Trace
 
 __all__ = [
     "FlowTrace",
+    "Parts",
     "Term",
     "Trajectory",
     "exp",
@@ -34,6 +35,7 @@ __all__ = [
     "log1p",
     "log_cosh",
     "make_trajectory",
+    "one_or_each",
     "positive",
     "take_step",
     "tanh",
@@ -197,15 +199,10 @@ def positive(value: Any, name: str, *, zero: bool = False) -> float:
     """A finite number above 0, or from 0 on."""
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be a number, not a bool")
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, not {type(value).__name__}") from None
-    if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
-        raise ValueError(
-            f"{name} is {number:g}; it must be finite and {'>=' if zero else '>'} 0"
-        )
-    return number
+    real = number(value, name)
+    if not math.isfinite(real) or real < 0 or (real == 0 and not zero):
+        raise ValueError(f"{name} is {real:g}; it must be finite and {'>=' if zero else '>'} 0")
+    return real
 
 
 def one_or_each(
@@ -234,15 +231,15 @@ def take_step(dt: Any, method: str, shortest: float, what: str) -> float:
     """
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; it is one of 'euler', 'rk4'")
-    number = positive(dt, "dt")
+    step = positive(dt, "dt")
     limit = STABLE[method] * shortest
-    if number >= limit:
+    if step >= limit:
         raise ValueError(
-            f"dt is {number:g}, but steps of method={method!r} explode from {limit:g} on, "
+            f"dt is {step:g}, but steps of method={method!r} explode from {limit:g} on, "
             f"{STABLE[method]:.4g} times the shortest time constant ({what}: {shortest:g}); "
             f"use dt <= {shortest / 10:g}"
         )
-    return number
+    return step
 
 
 def _subset(parts: Parts, rows: Array) -> Parts:

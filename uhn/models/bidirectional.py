@@ -227,6 +227,15 @@ class BidirectionalAssociativeMemory(Model):
             Any real matrix.
         bias, value_bias, coding
             As for the class.
+
+        Returns
+        -------
+        BidirectionalAssociativeMemory
+
+        Raises
+        ------
+        ValueError
+            If shapes do not fit, or a number is not finite.
         """
         joined, single = real_rows(weights, 0, "weights")
         if single or joined.size == 0:
@@ -243,9 +252,6 @@ class BidirectionalAssociativeMemory(Model):
     def n_patterns(self) -> int:
         """The number of pairs stored."""
         return len(self._both[0])
-
-    def __len__(self) -> int:
-        return self.n_patterns
 
     @property
     def patterns(self) -> Array:
@@ -312,6 +318,11 @@ class BidirectionalAssociativeMemory(Model):
         -------
         ndarray, shape (n_queries, n_values) or (n_values,)
             In the coding; float32 for float32, else float64.
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, or at an entry the coding does not have.
         """
         rest = self._settled(states, None, n_steps)
         values = self._decoded(rest.y, rest.dtype)
@@ -329,6 +340,11 @@ class BidirectionalAssociativeMemory(Model):
         Returns
         -------
         ndarray, shape (n_queries, n_features) or (n_features,)
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, or at an entry the coding does not have.
         """
         rest = self._settled(None, values, n_steps)
         states = self._decoded(rest.x, rest.dtype)
@@ -404,6 +420,11 @@ class BidirectionalAssociativeMemory(Model):
         Returns
         -------
         ndarray of float64, shape (n,), or float
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, shapes do not fit, or an entry is not of the coding.
         """
         layers = self._layers()
         x, y, single, _ = self._pair(states, values)
@@ -417,6 +438,10 @@ class BidirectionalAssociativeMemory(Model):
         ----------
         mode : {"sync"}
             All units of a layer at once, the layers in turns.
+
+        Returns
+        -------
+        bool
         """
         take_choice(mode, "mode", ("sync",))
         return True

@@ -131,6 +131,10 @@ class ContinuousHopfieldNetwork(Model):
         **config
             As of the constructor.
 
+        Returns
+        -------
+        ContinuousHopfieldNetwork
+
         Raises
         ------
         ValueError
@@ -200,9 +204,6 @@ class ContinuousHopfieldNetwork(Model):
         self._bias = _frozen((bias / divisor).astype(dtype))
         self._made = None
         return self
-
-    def __len__(self) -> int:
-        return self.n_patterns
 
     @property
     def n_patterns(self) -> int:
@@ -371,6 +372,11 @@ class ContinuousHopfieldNetwork(Model):
         Returns
         -------
         Trajectory
+
+        Raises
+        ------
+        ValueError
+            As `run`.
         """
         constant = self.resistance * self.capacitance
         return self.run(
@@ -398,11 +404,31 @@ class ContinuousHopfieldNetwork(Model):
         Returns
         -------
         ndarray, shape (n_states, n_features) or (n_features,)
+
+        Raises
+        ------
+        ValueError
+            As `run`.
         """
         return self.recall(states, t, dt, inputs=inputs, method=method, tol=tol).output
 
     def output(self, states: npt.ArrayLike) -> Array:
-        """V, the outputs of neurons with potentials u, of the shape of the states."""
+        """V, the outputs of neurons with potentials u.
+
+        Parameters
+        ----------
+        states : array_like, shape (n_states, n_features) or (n_features,)
+
+        Returns
+        -------
+        ndarray, of the shape of `states`
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, shapes do not fit, or a number is not finite or, with
+            activation='clip', outside of the cube.
+        """
         self._take_weights()
         u, single = self._take(states)
         result = self._activity(u)
@@ -484,10 +510,11 @@ class ContinuousHopfieldNetwork(Model):
             if self.activation == "clip":
                 integral = 0.5 * v * v
             else:
-                integral = u * v - _flow.log_cosh(self._gain * u) / self._gain
-                if self.coding == "binary":
-                    # int (2 V - 1)/2 of it: half of the bipolar one's.
-                    integral = u * (v - 0.5) - _flow.log_cosh(self._gain * u) / (2 * self._gain)
+                soft = _flow.log_cosh(self._gain * u) / self._gain
+                # Of binary outputs, from V = 1/2, it is half of that of 2 V - 1.
+                integral = (
+                    u * v - soft if self.coding == "bipolar" else u * (v - 0.5) - soft / 2
+                )
             total = total + integral.sum(axis=1) / self.resistance
         return np.asarray(total)
 
@@ -499,6 +526,15 @@ class ContinuousHopfieldNetwork(Model):
         mode : {"flow"}
             The dynamics; there is one. A statement about continuous time, which short steps
             share.
+
+        Returns
+        -------
+        bool
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, or for another mode.
         """
         take_choice(mode, "mode", ("flow",))
         weights, _ = self._take_weights()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,33 +11,27 @@ import numpy.typing as npt
 from uhn import _core
 from uhn.models._base import (
     CODINGS,
-    Model,
-    decode,
+    dots,
     encode,
-    make_trace,
+    number,
     read_only,
     take_choice,
-    two_state_rows,
 )
 from uhn.models._schedule import Schedule, whole
-from uhn.models._two_state import Dynamics
-from uhn.results import Recall
+from uhn.models._two_state import Dynamics, Found, TwoStateMemory, last_copies
 
 __all__ = ["DenseAssociativeMemory"]
 
 Array = npt.NDArray[Any]
 Spins = npt.NDArray[np.int8]
 Floats = npt.NDArray[np.float64]
-Settled = tuple[
-    Spins, Spins, npt.NDArray[np.int64], npt.NDArray[np.uint8], npt.NDArray[np.uint8]
-]
 
 INTERACTIONS = ("polynomial", "exponential")
 SCALES = ("none", "neurons")
 MAX_DEGREE = 1_000_000
 
 
-class DenseAssociativeMemory(Model):
+class DenseAssociativeMemory(TwoStateMemory):
     r"""Two-state units under an energy in which the nearest pattern outweighs the others.
 
     .. math:: E(s) = -\sum_\mu F(\xi^\mu \cdot s)
@@ -87,6 +80,9 @@ class DenseAssociativeMemory(Model):
     *Temperature.* Unit by unit, a unit becomes +1 with probability :math:`1 / (1 + e^{d / T})`,
     d being the energy with +1 less that with -1. All at once, d is taken to first order, -2
     times the sum whose sign is taken at T = 0.
+
+    *Weights.* Those of a recall are :math:`F'(\xi^\mu \cdot s)` of the state before the last
+    sweep, divided by the largest magnitude among them.
 
     *Same bits.* What a state comes to depends on the state, the patterns, and the keywords of
     the call, the seed among them; not on the other states, nor on the number of threads.
@@ -194,127 +190,10 @@ class DenseAssociativeMemory(Model):
             If one of them is not stored; nothing is forgotten then.
         """
         spins, _, _ = self._take(patterns, "patterns")
-        places: dict[bytes, list[int]] = {}
-        for i, row in enumerate(self._stored.patterns):
-            places.setdefault(row.tobytes(), []).append(i)
-        gone = []
-        for i, row in enumerate(spins):
-            found = places.get(row.tobytes())
-            if not found:
-                raise ValueError(
-                    f"patterns[{i}] is not stored (any more): only what was stored can be "
-                    "forgotten"
-                )
-            gone.append(found.pop())
+        gone = last_copies(self._stored.patterns, spins)
         if gone:
             self._stored = self._store(np.delete(self._stored.patterns, gone, axis=0))
         return self
-
-    # ---------------------------------------------------------------------------- retrieval --
-
-    def retrieve(
-        self,
-        states: npt.ArrayLike,
-        *,
-        mode: str = "async",
-        n_steps: int | None = None,
-        seed: int | npt.ArrayLike = 0,
-        order: str | npt.ArrayLike = "random",
-        tie: str = "keep",
-        clamped: npt.ArrayLike | None = None,
-        temperature: float | Sequence[float] | npt.ArrayLike | None = None,
-    ) -> Array:
-        """What each state comes to.
-
-        Parameters
-        ----------
-        states : array_like, shape (n_states, n_features) or (n_features,)
-            In the coding of the memory.
-        mode : {"async", "sync"}
-            Unit by unit, or all units at once.
-        n_steps : int, optional
-            The most sweeps or steps; a state that rests is done. None is the number of
-            temperatures if there is one each, else 100.
-        seed : int or array_like of int, shape (n_states,)
-            Of the order and the luck. One for all states, which then share their order, or one
-            for each.
-        order : {"random", "replacement", "sequential"} or array_like of int
-            A new permutation each sweep, draws with replacement, 0, 1, 2, ..., or as listed.
-        tie : {"keep", "+1", "-1"}
-            What a unit does that nothing pulls either way: nothing, or it takes the high or the
-            low state.
-        clamped : array_like, optional
-            Units that keep their state: a mask of bool, (n_features,), or indices.
-        temperature : float or array_like of float, shape (n_steps,), optional
-            Glauber dynamics, at one temperature or at one for each sweep, which anneals.
-
-        Returns
-        -------
-        ndarray, of the shape of `states`
-            In the coding of the memory: float32 for float32, else float64.
-
-        Raises
-        ------
-        ValueError
-            If nothing is stored, or at an entry the coding does not have.
-        """
-        spins, single, dtype = self._take(states, "states")
-        stored = self._full()
-        dynamics = Dynamics(
-            self.n_features, len(spins), mode, n_steps, seed, order, tie, clamped, temperature
-        )
-        found = decode(dynamics.settle(stored.settle, spins)[0], self.coding, dtype)
-        return found[0] if single else found
-
-    def recall(
-        self,
-        states: npt.ArrayLike,
-        *,
-        mode: str = "async",
-        n_steps: int | None = None,
-        seed: int | npt.ArrayLike = 0,
-        order: str | npt.ArrayLike = "random",
-        tie: str = "keep",
-        clamped: npt.ArrayLike | None = None,
-        temperature: float | Sequence[float] | npt.ArrayLike | None = None,
-        trace: bool = False,
-    ) -> Recall:
-        r"""What each state comes to, how it came to rest, and which patterns answered.
-
-        Parameters
-        ----------
-        states, mode, n_steps, seed, order, tie, clamped, temperature
-            As for `retrieve`.
-        trace : bool, default False
-            Keep the state after every sweep, with energies and overlaps.
-
-        Returns
-        -------
-        Recall
-            Its `overlaps` are pattern . state / n_features with units of +1 and -1. Its
-            `weights` are :math:`F'(\xi^\mu \cdot s)` of the state before the last sweep,
-            divided by the largest magnitude among them.
-        """
-        spins, single, dtype = self._take(states, "states")
-        stored = self._full()
-        dynamics = Dynamics(
-            self.n_features, len(spins), mode, n_steps, seed, order, tie, clamped, temperature
-        )
-        settled, before, sweeps, codes, changed = dynamics.settle(stored.settle, spins)
-        way = dynamics.way(stored.settle, spins, sweeps) if trace else []
-        return Recall.of_batch(
-            decode(settled, self.coding, dtype),
-            sweeps,
-            codes,
-            changed * (2.0 if self.coding == "bipolar" else 1.0),
-            single=single,
-            source=stored,
-            asked=decode(before, self.coding, dtype),
-            trace=make_trace(
-                [decode(at, self.coding, dtype) for at in way], stored.energy, stored.overlaps
-            ),
-            unit="sweeps" if mode == "async" else "steps",
-        )
 
     # ------------------------------------------------------------------------------- energy --
 
@@ -338,7 +217,7 @@ class DenseAssociativeMemory(Model):
             If it exceeds float64; with scale="neurons" it cannot.
         """
         spins, single, _ = self._take(states, "states")
-        energies = _core._dense_energies(self._full().engine(), spins)
+        energies = _core._dense_energies(self._engine().packed(), spins)
         return float(energies[0]) if single else energies
 
     def flip_energies(self, states: npt.ArrayLike) -> Floats:
@@ -360,7 +239,7 @@ class DenseAssociativeMemory(Model):
             If one exceeds float64; with scale="neurons" it cannot.
         """
         spins, single, _ = self._take(states, "states")
-        rises = _core._dense_differences(self._full().engine(), spins)
+        rises = _core._dense_differences(self._engine().packed(), spins)
         return rises[0] if single else rises
 
     def lyapunov(self, mode: str = "async") -> bool:
@@ -377,30 +256,17 @@ class DenseAssociativeMemory(Model):
         Returns
         -------
         bool
+
+        Raises
+        ------
+        ValueError
+            For another mode.
         """
         take_choice(mode, "mode", ("async", "sync"))
         convex = self.interaction == "exponential" or self.rectified or self.degree % 2 == 0
         return mode == "async" or convex
 
-    # --------------------------------------------------------------------------- attributes --
-
-    @property
-    def patterns(self) -> Spins:
-        """What is stored, in the coding of the memory, (n_patterns, n_features): read-only."""
-        return read_only(decode(self._stored.patterns, self.coding, np.int8))
-
-    @property
-    def n_patterns(self) -> int:
-        """How many patterns are stored."""
-        return len(self._stored.patterns)
-
-    def __len__(self) -> int:
-        return len(self._stored.patterns)
-
     # ------------------------------------------------------------------------------- inside --
-
-    def _take(self, rows: npt.ArrayLike, name: str) -> tuple[Spins, bool, np.dtype[Any]]:
-        return two_state_rows(rows, self.n_features, self.coding, name)
 
     def _store(self, patterns: Spins) -> _Stored:
         return _Stored(
@@ -412,10 +278,18 @@ class DenseAssociativeMemory(Model):
             self.scale,
         )
 
-    def _full(self) -> _Stored:
+    def _known(self) -> Spins:
+        return self._stored.patterns
+
+    def _engine(self, n_states: int = 1) -> _Stored:
         if len(self._stored.patterns) == 0:
             raise ValueError("the memory is empty: store patterns first")
         return self._stored
+
+    def _answer(
+        self, engine: _Stored, dynamics: Dynamics, spins: Spins, found: Found
+    ) -> tuple[_Stored, Spins]:
+        return engine, found[4]
 
 
 class _Stored:
@@ -423,6 +297,10 @@ class _Stored:
 
     `overlaps`, `weights` and `energy` take states in the memory's coding.
     """
+
+    #: There always is an energy, and temperatures are in its units.
+    symmetric = True
+    heat = 1.0
 
     def __init__(
         self,
@@ -439,69 +317,65 @@ class _Stored:
         self.rectified = rectified
         self.coding = coding
         self.scale = scale
-        self._engine: object = None
+        self._packed: object = None
 
-    def engine(self) -> object:
+    def packed(self) -> object:
         """The patterns as the core has them, made when first asked for."""
-        if self._engine is None:
+        if self._packed is None:
             name = self.interaction
             if name == "polynomial" and self.rectified:
                 name = "rectified_polynomial"
-            self._engine = _core._dense_new(
+            self._packed = _core._dense_new(
                 self.patterns, name, float(self.degree), self.scale == "neurons"
             )
-        return self._engine
+        return self._packed
 
-    def settle(self, spins: Spins, schedule: Schedule) -> Settled:
-        """States, those before the last sweep, sweeps, codes, whether it changed any."""
-        return _core._dense_settle(self.engine(), spins, schedule)
+    def settle(self, spins: Spins, schedule: Schedule) -> Found:
+        """As `Found` says, then the states before the last sweep."""
+        settled, before, sweeps, codes, changed = _core._dense_settle(
+            self.packed(), spins, schedule
+        )
+        return settled, sweeps, codes, changed, before
 
     def energy(self, states: Array) -> Floats:
-        return _core._dense_energies(self.engine(), encode(states, self.coding, "states"))
+        return _core._dense_energies(self.packed(), encode(states, self.coding, "states"))
 
     def overlaps(self, states: Array) -> Floats:
-        return np.asarray(self._dots(states) / self.patterns.shape[1], dtype=np.float64)
+        return np.asarray(self._dots(states) / self.patterns.shape[1])
 
     def weights(self, states: Array) -> Floats:
-        dots = self._dots(states)
+        products = self._dots(states)
         if self.interaction == "exponential":
-            nearest = dots.max(axis=1, keepdims=True)
-            return np.asarray(_core.separate(dots - nearest, "exponential", beta=1.0))
+            nearest = products.max(axis=1, keepdims=True)
+            return np.asarray(_core.separate(products - nearest, "exponential", beta=1.0))
         separation = "rectified_polynomial" if self.rectified else "polynomial"
-        sizes = np.maximum(dots, 0) if self.rectified else np.abs(dots)
+        sizes = np.maximum(products, 0) if self.rectified else np.abs(products)
         largest = sizes.max(axis=1, keepdims=True)
         largest[largest == 0] = 1
-        return np.asarray(_core.separate(dots / largest, separation, degree=self.degree - 1))
-
-    def _dots(self, states: Array) -> Floats:
-        """Whole numbers, and therefore exact."""
-        spins = encode(states, self.coding, "states").astype(np.float64)
         return np.asarray(
-            _core.similarity(self.patterns.astype(np.float64), spins, "dot"), dtype=np.float64
+            _core.separate(products / largest, separation, degree=self.degree - 1)
         )
 
+    def _dots(self, states: Array) -> Floats:
+        return dots(self.patterns, encode(states, self.coding, "states"))
+
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_engine": None}
+        return self.__dict__ | {"_packed": None}
 
 
 def _degree(value: Any) -> float:
     """The power of the energy: a whole number stays an int."""
-    if isinstance(value, (bool, np.bool_, str, bytes)):
-        raise TypeError(f"degree must be a number, not {type(value).__name__}")
-    try:
-        number = float(value)
-    except TypeError:
-        raise TypeError(f"degree must be a number, not {type(value).__name__}") from None
-    if not math.isfinite(number):
-        raise ValueError(f"degree must be finite, got {number}")
-    if number < 2:
+    power = number(value, "degree")
+    if not math.isfinite(power):
+        raise ValueError(f"degree must be finite, got {power}")
+    if power < 2:
         raise ValueError(
-            f"degree is {number:g}; it is the power in the energy, one more than that of the "
+            f"degree is {power:g}; it is the power in the energy, one more than that of the "
             "separation, and must be at least 2: use degree=2, the classical network"
         )
-    if number > MAX_DEGREE:
+    if power > MAX_DEGREE:
         raise ValueError(
-            f"degree is {number:g}; it must be at most {MAX_DEGREE}. For the steepest memory "
+            f"degree is {power:g}; it must be at most {MAX_DEGREE}. For the steepest memory "
             "use interaction='exponential'"
         )
-    return int(number) if number % 1 == 0 else number
+    return int(power) if power % 1 == 0 else power

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -13,18 +13,16 @@ import numpy.typing as npt
 from uhn import _core
 from uhn.models._base import (
     CODINGS,
-    Model,
     decode,
+    dots,
     encode,
-    make_trace,
+    number,
     read_only,
     real_rows,
     take_choice,
-    two_state_rows,
 )
 from uhn.models._schedule import Schedule, cut_schedule, make_schedule, whole
-from uhn.models._two_state import N_STEPS, Dynamics
-from uhn.results import Recall
+from uhn.models._two_state import N_STEPS, Dynamics, Found, TwoStateMemory, last_copies
 
 __all__ = ["HopfieldNetwork"]
 
@@ -37,7 +35,7 @@ SCALES = ("none", "neurons", "patterns")
 DIAGONALS = ("zero", "keep")
 
 
-class HopfieldNetwork(Model):
+class HopfieldNetwork(TwoStateMemory):
     r"""Two-state units that pull each other towards what was stored (Hopfield 1982).
 
     Unit i has the field :math:`h_i = \sum_j W_{ij} s_j + b_i` and becomes the sign of it, one
@@ -101,6 +99,8 @@ class HopfieldNetwork(Model):
     makes them the bipolar network in other clothes. At temperature T a unit becomes 1 with
     probability :math:`1 / (1 + e^{-h / T})`, and a bipolar one with :math:`1 / (1 +
     e^{-2 h / T})`: both are the Boltzmann weights of E.
+
+    *Weights.* Those of a recall are the overlaps of the state before the last sweep.
 
     *Same bits.* What a state comes to depends on the state, the weights, and the keywords of
     the call, the seed among them; not on the other states, nor on the number of threads.
@@ -214,6 +214,10 @@ class HopfieldNetwork(Model):
         patterns : array_like, shape (n_patterns, n_features), optional
             What the weights are known to store, for overlaps.
 
+        Returns
+        -------
+        HopfieldNetwork
+
         Raises
         ------
         ValueError
@@ -238,7 +242,7 @@ class HopfieldNetwork(Model):
             np.fill_diagonal(given, 0)
         known = network._stored.patterns
         if patterns is not None:
-            known, _, _ = network._take_states(patterns, "patterns")
+            known, _, _ = network._take(patterns, "patterns")
         elif scale == "patterns":
             raise ValueError("scale='patterns' needs patterns=: their number is the scale")
         network._stored = _Stored(read_only(known), given=read_only(given))
@@ -273,7 +277,7 @@ class HopfieldNetwork(Model):
         RuntimeWarning
             If the perceptron rule ended with units below the margin.
         """
-        spins, _, _ = self._take_states(patterns, "patterns")
+        spins, _, _ = self._take(patterns, "patterns")
         self._refuse_change("store")
         if len(spins):
             self._stored = self._learn(self._stored, spins)
@@ -290,26 +294,20 @@ class HopfieldNetwork(Model):
         ----------
         patterns : array_like, shape (n_patterns, n_features) or (n_features,)
 
+        Returns
+        -------
+        HopfieldNetwork
+            Itself.
+
         Raises
         ------
         ValueError
             If one of them is not stored; nothing is forgotten then.
         """
-        spins, _, _ = self._take_states(patterns, "patterns")
+        spins, _, _ = self._take(patterns, "patterns")
         self._refuse_change("forget")
         stored = self._stored
-        places: dict[bytes, list[int]] = {}
-        for i, row in enumerate(stored.patterns):
-            places.setdefault(row.tobytes(), []).append(i)
-        gone = []
-        for i, row in enumerate(spins):
-            found = places.get(row.tobytes())
-            if not found:
-                raise ValueError(
-                    f"patterns[{i}] is not stored (any more): only what was stored can be "
-                    "forgotten"
-                )
-            gone.append(found.pop())
+        gone = last_copies(stored.patterns, spins)
         if not gone:
             return self
         left = read_only(np.delete(stored.patterns, gone, axis=0))
@@ -355,6 +353,16 @@ class HopfieldNetwork(Model):
         on_progress : callable, optional
             Called after each dream with the fraction that is done, from 0 to 1; what it raises
             ends the call, and the network is as it was before.
+
+        Returns
+        -------
+        HopfieldNetwork
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, or `n_dreams`, `n_steps` or `seed` is out of its range.
 
         Notes
         -----
@@ -406,6 +414,11 @@ class HopfieldNetwork(Model):
         HopfieldNetwork
             A new network of given weights, with this one's patterns, scale, diagonal, bias and
             coding.
+
+        Raises
+        ------
+        ValueError
+            For t below 0, a network with a mask, or one that knows no patterns.
         """
         t = _number(t, "t", finite=False)
         if not t >= 0:
@@ -440,115 +453,6 @@ class HopfieldNetwork(Model):
             patterns=decode(patterns, self.coding, np.float64),
         )
 
-    # ---------------------------------------------------------------------------- retrieval --
-
-    def retrieve(
-        self,
-        states: npt.ArrayLike,
-        *,
-        mode: str = "async",
-        n_steps: int | None = None,
-        seed: int | npt.ArrayLike = 0,
-        order: str | npt.ArrayLike = "random",
-        tie: str = "keep",
-        clamped: npt.ArrayLike | None = None,
-        temperature: float | Sequence[float] | npt.ArrayLike | None = None,
-    ) -> Array:
-        """What each state comes to.
-
-        Parameters
-        ----------
-        states : array_like, shape (n_states, n_features) or (n_features,)
-            In the coding of the network.
-        mode : {"async", "sync"}
-            Unit by unit, or all units at once.
-        n_steps : int, optional
-            The most sweeps or steps; a state that rests is done. None is the number of
-            temperatures if there is one each, else 100.
-        seed : int or array_like of int, shape (n_states,)
-            Of the order and the luck. One for all states, which then share their order, or one
-            for each.
-        order : {"random", "replacement", "sequential"} or array_like of int
-            A new permutation each sweep, draws with replacement, 0, 1, 2, ..., or as listed.
-        tie : {"keep", "+1", "-1"}
-            What a unit does whose field is 0: nothing, or it takes the high or the low state.
-        clamped : array_like, optional
-            Units that keep their state: a mask of bool, (n_features,), or indices.
-        temperature : float or array_like of float, shape (n_steps,), optional
-            Glauber dynamics, at one temperature or at one for each sweep, which anneals.
-
-        Returns
-        -------
-        ndarray, of the shape of `states`
-            In the coding of the network: float32 for float32, else float64.
-
-        Raises
-        ------
-        ValueError
-            If nothing is stored, or at an entry the coding does not have.
-        """
-        spins, single, dtype = self._take_states(states)
-        wiring = self._wiring(len(spins))
-        n, heat = self.n_features, wiring.heat
-        dynamics = Dynamics(
-            n, len(spins), mode, n_steps, seed, order, tie, clamped, temperature, heat
-        )
-        found = decode(dynamics.settle(wiring.settle, spins)[0], self.coding, dtype)
-        return found[0] if single else found
-
-    def recall(
-        self,
-        states: npt.ArrayLike,
-        *,
-        mode: str = "async",
-        n_steps: int | None = None,
-        seed: int | npt.ArrayLike = 0,
-        order: str | npt.ArrayLike = "random",
-        tie: str = "keep",
-        clamped: npt.ArrayLike | None = None,
-        temperature: float | Sequence[float] | npt.ArrayLike | None = None,
-        trace: bool = False,
-    ) -> Recall:
-        """What each state comes to, how it came to rest, and with which patterns it agrees.
-
-        Parameters
-        ----------
-        states, mode, n_steps, seed, order, tie, clamped, temperature
-            As for `retrieve`.
-        trace : bool, default False
-            Keep the state after every sweep, with energies (symmetric weights) and overlaps
-            (known patterns).
-
-        Returns
-        -------
-        Recall
-            Its `overlaps` are pattern . state / n_features with units of +1 and -1; `weights`
-            are the overlaps of the state before the last sweep.
-        """
-        spins, single, dtype = self._take_states(states)
-        wiring = self._wiring(len(spins))
-        n, heat = self.n_features, wiring.heat
-        dynamics = Dynamics(
-            n, len(spins), mode, n_steps, seed, order, tie, clamped, temperature, heat
-        )
-        settled, sweeps, codes, changed = dynamics.settle(wiring.settle, spins)
-        way = dynamics.way(wiring.settle, spins, sweeps) if trace else []
-        step = 2.0 if self.coding == "bipolar" else 1.0
-        return Recall.of_batch(
-            decode(settled, self.coding, dtype),
-            sweeps,
-            codes,
-            changed * step,
-            single=single,
-            source=_Answer(wiring, dynamics, spins, settled, sweeps, changed),
-            trace=make_trace(
-                [decode(at, self.coding, dtype) for at in way],
-                wiring.energy if wiring.symmetric else None,
-                wiring.overlaps if len(wiring.patterns) else None,
-            ),
-            unit="sweeps" if mode == "async" else "steps",
-        )
-
     # ------------------------------------------------------------------------------- energy --
 
     def energy(self, states: npt.ArrayLike) -> Any:
@@ -567,7 +471,7 @@ class HopfieldNetwork(Model):
         ValueError
             If the weights are not symmetric: such a network may run in circles for ever.
         """
-        spins, single, _ = self._take_states(states)
+        spins, single, _ = self._take(states, "states")
         energies = self._wiring(len(spins)).energies(spins)
         return float(energies[0]) if single else energies
 
@@ -581,8 +485,13 @@ class HopfieldNetwork(Model):
         Returns
         -------
         ndarray of float64, of the shape of `states`
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, or at an entry the coding does not have.
         """
-        spins, single, _ = self._take_states(states)
+        spins, single, _ = self._take(states, "states")
         fields = self._wiring(len(spins)).fields(spins)
         return fields[0] if single else fields
 
@@ -604,7 +513,7 @@ class HopfieldNetwork(Model):
         ValueError
             If the weights are not symmetric.
         """
-        spins, single, _ = self._take_states(states)
+        spins, single, _ = self._take(states, "states")
         rises = self._wiring(len(spins)).flip_energies(spins)
         return rises[0] if single else rises
 
@@ -623,13 +532,18 @@ class HopfieldNetwork(Model):
         Returns
         -------
         ndarray of float64, shape (n_patterns, n_features) or (n_features,)
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, or at an entry the coding does not have.
         """
         if patterns is None:
             spins, single = self._stored.patterns, False
             if len(spins) == 0:
                 raise ValueError("the network knows no patterns: pass some")
         else:
-            spins, single, _ = self._take_states(patterns, "patterns")
+            spins, single, _ = self._take(patterns, "patterns")
         norms = np.sqrt((self.weights**2).sum(axis=1))
         held = spins * self._wiring(len(spins)).fields(spins)
         result: Floats = np.divide(held, norms, out=np.zeros_like(held), where=norms > 0)
@@ -651,6 +565,11 @@ class HopfieldNetwork(Model):
         Returns
         -------
         bool
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, or for another mode.
         """
         take_choice(mode, "mode", ("async", "sync"))
         wiring = self._wiring()
@@ -692,19 +611,6 @@ class HopfieldNetwork(Model):
             return read_only(b)
         return self._wiring().bias
 
-    @property
-    def patterns(self) -> Spins:
-        """What is stored, in the coding of the network, (n_patterns, n_features): read-only."""
-        return read_only(decode(self._stored.patterns, self.coding, np.int8))
-
-    @property
-    def n_patterns(self) -> int:
-        """How many patterns are stored."""
-        return len(self._stored.patterns)
-
-    def __len__(self) -> int:
-        return len(self._stored.patterns)
-
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, by name; what was stored is not among them."""
         return {
@@ -727,10 +633,17 @@ class HopfieldNetwork(Model):
 
     # ------------------------------------------------------------------------------- inside --
 
-    def _take_states(
-        self, states: npt.ArrayLike, name: str = "states"
-    ) -> tuple[Spins, bool, np.dtype[Any]]:
-        return two_state_rows(states, self.n_features, self.coding, name)
+    def _known(self) -> Spins:
+        return self._stored.patterns
+
+    def _engine(self, n_states: int) -> _Wiring:
+        return self._wiring(n_states)
+
+    def _answer(
+        self, engine: _Wiring, dynamics: Dynamics, spins: Spins, found: Found
+    ) -> tuple[_Answer, None]:
+        settled, sweeps, _, changed = found
+        return _Answer(engine, dynamics, spins, settled, sweeps, changed), None
 
     def _refuse_change(self, verb: str) -> None:
         if self._stored.given is not None:
@@ -1042,10 +955,7 @@ class _Wiring:
                 "overlaps. Pass patterns= to from_weights"
             )
         spins = encode(states, self.coding, "states")
-        dots = _core.similarity(
-            self.patterns.astype(np.float64), spins.astype(np.float64), "dot"
-        )
-        return np.asarray(dots / spins.shape[1], dtype=np.float64)
+        return np.asarray(dots(self.patterns, spins) / spins.shape[1])
 
     def energy(self, states: Array) -> Floats:
         return self.energies(encode(states, self.coding, "states"))
@@ -1084,15 +994,10 @@ class _Answer:
 
 def _number(value: Any, name: str, *, finite: bool = True) -> float:
     """A real number; bool and text are refused."""
-    if isinstance(value, (bool, np.bool_, str, bytes)):
-        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
-    try:
-        number = float(value)
-    except TypeError:
-        raise TypeError(f"{name} must be a number, not {type(value).__name__}") from None
-    if np.isnan(number) or (finite and np.isinf(number)):
-        raise ValueError(f"{name} must be {'finite' if finite else 'a number'}, got {number}")
-    return number
+    real = number(value, name)
+    if np.isnan(real) or (finite and np.isinf(real)):
+        raise ValueError(f"{name} must be {'finite' if finite else 'a number'}, got {real}")
+    return real
 
 
 def _take_bias(bias: npt.ArrayLike, n_features: int) -> Floats:

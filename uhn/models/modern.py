@@ -20,6 +20,7 @@ from uhn.models._base import (
     STEP_LIMIT,
     Model,
     make_trace,
+    number,
     real_rows,
     settle,
     take_choice,
@@ -53,9 +54,6 @@ class _Continuous(Model):
     def n_patterns(self) -> int:
         """Patterns stored."""
         return len(self._memory)
-
-    def __len__(self) -> int:
-        return self.n_patterns
 
     @property
     def patterns(self) -> Array:
@@ -149,6 +147,11 @@ class _Continuous(Model):
         Returns
         -------
         Recall
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, shapes do not fit, or a number is not finite.
         """
         now = copy.copy(self)
         result = now._memory.recall(self._taken(states), n_steps, tol=tol, trace=trace)
@@ -188,6 +191,15 @@ class _Continuous(Model):
         ----------
         mode : {"sync"}
             Every component of a state is replaced at once.
+
+        Returns
+        -------
+        bool
+
+        Raises
+        ------
+        ValueError
+            For another mode.
         """
         take_choice(mode, "mode", ("sync",))
         return not len(self) or self._memory.is_autoassociative
@@ -337,6 +349,11 @@ class ModernHopfieldNetwork(_Continuous):
         Returns
         -------
         ndarray of float64, shape (n_states,), or float
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, or values other than the patterns are: then there is none.
         """
         if constants:
             return super().energy(states)
@@ -370,6 +387,11 @@ class ModernHopfieldNetwork(_Continuous):
         -------
         ndarray of float64, shape (n_patterns,)
 
+        Raises
+        ------
+        ValueError
+            If nothing is stored.
+
         Notes
         -----
         Products are taken a block of patterns at a time, never all n^2 of them.
@@ -387,6 +409,11 @@ class ModernHopfieldNetwork(_Continuous):
         Returns
         -------
         ndarray of bool, shape (n_patterns,)
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, or for another separation.
         """
         self._softmax_only("well_separated")
         n = self._filled()
@@ -414,6 +441,11 @@ class ModernHopfieldNetwork(_Continuous):
         -------
         ErrorBounds
             A bound that is larger than 2 M says nothing: an update is never further away.
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, for another separation, or for patterns there are not.
         """
         self._softmax_only("error_bounds")
         n = self._filled()
@@ -479,6 +511,11 @@ class ModernHopfieldNetwork(_Continuous):
         -------
         float
             0 where that number is below 2, for which the theorem does not hold.
+
+        Raises
+        ------
+        ValueError
+            If a number is out of its range.
         """
         d = whole(n_features, "n_features", 2)
         K = _positive(radius, "radius")
@@ -510,6 +547,11 @@ class ModernHopfieldNetwork(_Continuous):
         Returns
         -------
         ndarray of float64, shape (n_patterns,)
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored.
         """
         slack = self.separations() - self.margin / self.beta
         M = self.largest_norm
@@ -538,7 +580,13 @@ class ModernHopfieldNetwork(_Continuous):
         classes : ndarray of str, shape (n_states,)
             'I' for more than n/2, 'II' to n/8, 'III' to n/32, 'IV' for n/32 and less: from the
             mean of nearly all to single patterns (Ramsauer et al., section 3).
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, or `mass` is out of its range.
         """
+        mass = number(mass, "mass")
         if not 0 < mass <= 1:
             raise ValueError(f"mass is {mass}; it must be above 0 and at most 1")
         n = self._filled()
@@ -733,10 +781,15 @@ class ContinuousSDM(_Continuous):
         Returns
         -------
         ndarray, shape (n_queries, n_values) or (n_values,)
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, shapes do not fit, or a number is not finite.
         """
         n_steps = whole(n_steps, "n_steps", 0)
         if n_steps == 1:
-            return self._memory.retrieve(self._taken(states))
+            return self._memory.retrieve(self._taken(states), tol=tol)
         return np.asarray(self.recall(states, n_steps, tol=tol).state)
 
     def recall(
@@ -763,8 +816,14 @@ class ContinuousSDM(_Continuous):
         -------
         Recall
             Overlaps are cosines.
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, shapes do not fit, or a number is not finite.
         """
         n_steps = whole(n_steps, "n_steps", 0)
+        tol = None if tol is None else _tolerance(tol)
         now = copy.copy(self)
         rows, single = real_rows(states, self.n_features, "states")
         if not len(self):
@@ -788,8 +847,6 @@ class ContinuousSDM(_Continuous):
             codes = np.where((change == 0) & (n_steps > 0), FIXED_POINT, STEP_LIMIT)
             way = way if trace else []
         else:
-            if math.isnan(tol):
-                raise ValueError("tol must be a number, got NaN")
             rest, steps, codes, change, asked, way = settle(
                 step, rows, n_steps=n_steps, tol=tol, trace=trace
             )
@@ -855,12 +912,18 @@ class _Directions:
 
 
 def _positive(value: Any, name: str = "beta") -> float:
-    if isinstance(value, (bool, str)):
-        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
-    number = float(value)
-    if not (math.isfinite(number) and number > 0):
+    real = number(value, name)
+    if not (math.isfinite(real) and real > 0):
         raise ValueError(f"{name} is {value}; it must be finite and above 0")
-    return number
+    return real
+
+
+def _tolerance(tol: Any) -> float:
+    """`tol` as `uhn.Memory` takes it."""
+    real = number(tol, "tol")
+    if not (math.isfinite(real) and real >= 0):
+        raise ValueError(f"tol must be finite and >= 0, not {real:g}")
+    return real
 
 
 def _squares(rows: Array) -> Array:

@@ -275,9 +275,6 @@ class NeuralDynamics(Model):
         self._made = None
         return self
 
-    def __len__(self) -> int:
-        return self.n_patterns
-
     @property
     def n_patterns(self) -> int:
         """How many patterns are stored: the number of memory neurons."""
@@ -395,6 +392,11 @@ class NeuralDynamics(Model):
         Returns
         -------
         Trajectory
+
+        Raises
+        ------
+        ValueError
+            As `run`.
         """
         shortest, _ = self._shortest()
         if t is None:
@@ -419,12 +421,31 @@ class NeuralDynamics(Model):
         Returns
         -------
         ndarray, shape (n_states, n_features) or (n_features,)
+
+        Raises
+        ------
+        ValueError
+            As `run`.
         """
         ended = self.recall(states, t, dt, hidden=hidden, inputs=inputs, method=method, tol=tol)
         return ended.output
 
     def output(self, states: npt.ArrayLike) -> Array:
-        """g(v), what value neurons put out, of the shape of the states."""
+        """g(v), what value neurons put out.
+
+        Parameters
+        ----------
+        states : array_like, shape (n_states, n_features) or (n_features,)
+
+        Returns
+        -------
+        ndarray, of the shape of `states`
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, shapes do not fit, or a number is not finite.
+        """
         stored = self._stored()
         v, single = self._take(states, stored)
         result = self._activity(v)
@@ -440,6 +461,11 @@ class NeuralDynamics(Model):
         Returns
         -------
         ndarray, shape (n_states, n_values) or (n_values,)
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, shapes do not fit, or a number is not finite.
         """
         stored = self._stored()
         h, single = real_rows(hidden, len(stored.patterns), "hidden")
@@ -665,6 +691,11 @@ class NeuralDynamics(Model):
         ndarray of float64, shape (n_states,), or float
             Computed in float64 whatever the dtype. Without a leak the terms g.v - L_v are left
             out. `lyapunov` says whether the flow can raise it.
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, shapes do not fit, or a number is not finite.
         """
         stored = self._stored()
         v, single = self._take(states, stored)
@@ -718,6 +749,11 @@ class NeuralDynamics(Model):
         -------
         bool
             A statement about continuous time; `lyapunov_reason` says why.
+
+        Raises
+        ------
+        ValueError
+            For another mode.
         """
         return self._judge(mode)[0]
 

@@ -11,13 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from uhn import _core, theory
-
-from ._base import (
+from uhn.models._base import (
     CODINGS,
     Array,
     Model,
-    Recall,
     decode,
+    dots,
     encode,
     make_trace,
     read_only,
@@ -26,7 +25,8 @@ from ._base import (
     take_choice,
     two_state_rows,
 )
-from ._schedule import TIES, take_seed, whole
+from uhn.models._schedule import TIES, take_seed, whole
+from uhn.results import Recall
 
 __all__ = ["SparseDistributedMemory"]
 
@@ -235,9 +235,6 @@ class SparseDistributedMemory(Model):
 
     def __copy__(self) -> Self:
         return copy.deepcopy(self)
-
-    def __len__(self) -> int:
-        return self._n_written
 
     @property
     def n_patterns(self) -> int:
@@ -477,6 +474,12 @@ class SparseDistributedMemory(Model):
         Returns
         -------
         ndarray of int64, shape (n_queries, word_length) or (word_length,)
+
+        Raises
+        ------
+        ValueError
+            If nothing was stored, for shapes that do not fit, or numbers that the coding does
+            not have.
         """
         states, single, _ = self._take(queries)
         addresses, counters = self._asked()
@@ -500,6 +503,12 @@ class SparseDistributedMemory(Model):
         ndarray of int64, shape (n_queries,), or int for a 1-D query
             Their number; with `indices` a list of arrays, or one array, of their indices in
             ascending order.
+
+        Raises
+        ------
+        ValueError
+            For shapes that do not fit, or numbers that the coding does not have; in the
+            equation form if nothing was stored.
         """
         states, single, _ = self._take(queries)
         addresses, counters = self._rows()
@@ -540,6 +549,10 @@ class SparseDistributedMemory(Model):
         ----------
         mode : {"sync"}
             All bits of a word are read at once.
+
+        Returns
+        -------
+        bool
         """
         take_choice(mode, "mode", ("sync",))
         return False
@@ -621,9 +634,9 @@ class _Source:
         self._kept = kept
 
     def overlaps(self, states: Array) -> Array:
-        bits = self._take(states).astype(np.float64)
-        patterns = _unpack(self._addresses, self._n_features, "bipolar", np.float64)
-        return np.asarray(_core.similarity(patterns, bits, "dot") / self._n_features)
+        bits = self._take(states)
+        patterns = _unpack(self._addresses, self._n_features, "bipolar", np.int8)
+        return np.asarray(dots(patterns, bits) / self._n_features)
 
     def weights(self, states: Array) -> Array:
         active = _core._sdm_active(

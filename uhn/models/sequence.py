@@ -16,6 +16,7 @@ from uhn.models._base import (
     decode,
     encode,
     make_trace,
+    number,
     settle,
     sign,
     take_choice,
@@ -108,7 +109,7 @@ class SequenceMemory(Model):
         self.separation = take_choice(separation, "separation", SEPARATIONS)
         self.end = take_choice(end, "end", ENDS)
         self.hold = None if hold is None else whole(hold, "hold", 1)
-        self.drive = float(drive)
+        self.drive = number(drive, "drive")
         self.coding = take_choice(coding, "coding", CODINGS)
         if self.hold is not None and separation != "polynomial":
             raise ValueError("hold is a degree: it is for separation='polynomial' alone")
@@ -127,9 +128,6 @@ class SequenceMemory(Model):
     def n_patterns(self) -> int:
         """Patterns of all sequences."""
         return len(self._next)
-
-    def __len__(self) -> int:
-        return self.n_patterns
 
     @property
     def patterns(self) -> Array:
@@ -191,6 +189,11 @@ class SequenceMemory(Model):
         -------
         ndarray of the shape of `states`
             In the coding; float32 for float32, else float64.
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, or at an entry the coding does not have.
         """
         memory, now, single, dtype = self._begun(states)
         for _ in range(whole(n_steps, "n_steps", 0)):
@@ -210,6 +213,11 @@ class SequenceMemory(Model):
         -------
         ndarray, shape (n_steps + 1, n_queries, n_features) or (n_steps + 1, n_features)
             The start first.
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, or at an entry the coding does not have.
         """
         memory, now, single, dtype = self._begun(start)
         n_steps = whole(n_steps, "n_steps", 0)
@@ -236,6 +244,11 @@ class SequenceMemory(Model):
         -------
         Recall
             `weights` are f(overlaps) with every unit left in.
+
+        Raises
+        ------
+        ValueError
+            If nothing is stored, or at an entry the coding does not have.
         """
         memory, now, single, dtype = self._begun(states)
 
@@ -277,6 +290,10 @@ class SequenceMemory(Model):
         Parameters
         ----------
         mode : {"sync"}
+
+        Returns
+        -------
+        bool
         """
         take_choice(mode, "mode", ("sync",))
         return False
