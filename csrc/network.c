@@ -463,8 +463,11 @@ typedef struct party {
     uint32_t *units; /* those of `order` that are not clamped, */
     double *luck;    /* and theirs */
     int8_t *before;  /* synchronous: group x 2 x n_units, one and two steps ago */
-    int8_t *next;    /* synchronous: n_units */
     size_t n_looks;
+    /* Whose sums are to be made from nothing before they are asked again. */
+    const int8_t *stale_states[MOST_STATES];
+    sums *stale[MOST_STATES];
+    size_t n_stale;
 } party;
 
 /* False if there is no memory. */
@@ -588,6 +591,19 @@ static uhn_status rests(const settle_job *job, const party *party, const int8_t 
     return UHN_OK;
 }
 
+static void mark_stale(party *party, const int8_t *s, sums *sums) {
+    party->stale_states[party->n_stale] = s;
+    party->stale[party->n_stale++] = sums;
+}
+
+static uhn_status make_stale(const engine *e, party *party, uhn_loop *loop, int worker) {
+    const size_t n = party->n_stale;
+    party->n_stale = 0;
+    return n == 0 ? UHN_OK
+                  : make_sums(e, &party->bench, party->stale_states, party->stale, n, loop,
+                              worker);
+}
+
 /* Runs states [first, first + n) to their end. */
 static uhn_status settle_party(const settle_job *job, party *party, size_t first, size_t n,
                                uhn_loop *loop, int worker) {
@@ -595,17 +611,14 @@ static uhn_status settle_party(const settle_job *job, party *party, size_t first
     const uhn_schedule *schedule = job->schedule;
     const bool sync = schedule->order == UHN_ORDER_SYNC;
     const size_t n_units = e->n_units;
-    sums all[MOST_STATES], *stale[MOST_STATES];
-    const int8_t *stale_states[MOST_STATES];
-    size_t after[MOST_STATES];
+    sums all[MOST_STATES];
+    size_t after[MOST_STATES], n_moving = n;
     bool moving[MOST_STATES];
-    size_t n_moving = n, n_stale = 0;
     for (size_t k = 0; k < n; k++) {
         all[k] = (sums){.at = party->sums + k * e->stride,
                         .whole = party->whole ? party->whole + k * n_units : NULL};
         moving[k] = true;
-        stale_states[n_stale] = job->states + (first + k) * n_units;
-        stale[n_stale++] = &all[k];
+        mark_stale(party, job->states + (first + k) * n_units, &all[k]);
     }
     for (size_t t = 0; t < schedule->n_sweeps && n_moving > 0; t++) {
         /* A sweep may be too little work to poll on its own, and there may be millions. */
@@ -614,16 +627,11 @@ static uhn_status settle_party(const settle_job *job, party *party, size_t first
             t > 0 && !(schedule->temperatures && schedule->temperatures[t - 1] > 0);
         const looks l = make_looks(job, party, t);
         const bool cold = !(l.temperature > 0);
-        if (n_stale > 0) {
-            const uhn_status status =
-                make_sums(e, &party->bench, stale_states, stale, n_stale, loop, worker);
-            if (status != UHN_OK) return status;
-        }
-        n_stale = 0;
+        uhn_status status = make_stale(e, party, loop, worker);
+        if (status != UHN_OK) return status;
         for (size_t k = 0; k < n; k++) {
             if (!moving[k]) continue;
             int8_t *s = job->states + (first + k) * n_units;
-            uhn_status status = UHN_OK;
             if (sync) {
                 int8_t *old = party->before + (2 * k + (t & 1)) * n_units;
                 memcpy(old, s, n_units);
@@ -636,25 +644,17 @@ static uhn_status settle_party(const settle_job *job, party *party, size_t first
             if (status != UHN_OK) return status;
             job->sweeps[first + k] = (int64_t)t + 1;
             job->changed[first + k] = after[k] > 0;
-            if (after[k] > 0 && (sync || e->form == WEIGHTS)) {
-                stale_states[n_stale] = s;
-                stale[n_stale++] = &all[k];
-            }
+            if (after[k] > 0 && (sync || e->form == WEIGHTS)) mark_stale(party, s, &all[k]);
         }
         if (!cold) continue;
-        if (n_stale > 0) {
-            const uhn_status status =
-                make_sums(e, &party->bench, stale_states, stale, n_stale, loop, worker);
-            if (status != UHN_OK) return status;
-            n_stale = 0;
-        }
+        status = make_stale(e, party, loop, worker);
+        if (status != UHN_OK) return status;
         for (size_t k = 0; k < n; k++) {
             if (!moving[k]) continue;
             const int8_t *s = job->states + (first + k) * n_units;
             const int8_t *before = sync ? party->before + (2 * k + (~t & 1)) * n_units : NULL;
             bool rest;
-            const uhn_status status =
-                rests(job, party, s, &all[k], after[k], &rest, loop, worker);
+            status = rests(job, party, s, &all[k], after[k], &rest, loop, worker);
             if (status != UHN_OK) return status;
             if (rest) job->codes[first + k] = UHN_FIXED_POINT;
             else if (sync && cold_before && memcmp(s, before, n_units) == 0)
@@ -678,14 +678,12 @@ static uhn_status settle_group(void *context, size_t task, int worker, uhn_loop 
                    .units = uhn_alloc(job->n_looks, 1, sizeof *party.units),
                    .luck = uhn_alloc(job->schedule->temperatures ? job->n_looks : 0, 1,
                                      sizeof *party.luck),
-                   .before = uhn_alloc(sync ? n : 0, 2, e->n_units),
-                   .next = uhn_alloc(sync ? e->n_units : 0, 1, 1)};
+                   .before = uhn_alloc(sync ? n : 0, 2, e->n_units)};
     const bool whole = sync && e->form == COLUMNS;
     if (whole) party.whole = uhn_alloc(n, e->n_units, sizeof *party.whole);
     const bool ready = bench_begin(&party.bench, e, n) && (party.whole || !whole);
     uhn_status status = UHN_NO_MEMORY;
-    if (ready && party.sums && party.order && party.units && party.luck && party.before &&
-        party.next)
+    if (ready && party.sums && party.order && party.units && party.luck && party.before)
         status = settle_party(job, &party, first, n, loop, worker);
     bench_end(&party.bench);
     free(party.sums);
@@ -694,7 +692,6 @@ static uhn_status settle_group(void *context, size_t task, int worker, uhn_loop 
     free(party.units);
     free(party.luck);
     free(party.before);
-    free(party.next);
     return status;
 }
 
