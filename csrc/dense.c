@@ -555,7 +555,7 @@ static void refresh(walk *w) {
 static int64_t change_on_grid(const walk *w, size_t i) {
     const uhn_dense *dense = w->dense;
     const int64_t set =
-        dense->kernels->masked_total(column(dense, i), dense->column_words, w->s->values);
+        dense->kernels->masked_sum(column(dense, i), dense->column_words, w->s->values);
     return (w->state[i] > 0 ? set : w->sum - set) - w->constant;
 }
 
@@ -749,8 +749,8 @@ static uhn_status step_units(walk *w, const int8_t *before, size_t sweep, int8_t
             continue;
         }
         const int64_t field =
-            2 * dense->kernels->masked_total(column(dense, i), dense->column_words,
-                                             w->s->values) -
+            2 * dense->kernels->masked_sum(column(dense, i), dense->column_words,
+                                           w->s->values) -
             found.sum;
         bool up = before[i] > 0;
         number exact = number_of((double)field, w->grid), least = {0, NOTHING};

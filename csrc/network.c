@@ -56,7 +56,7 @@ static uhn_status check_network(const uhn_network *network, network_form *form,
             : network->counts32 ? COUNTS32
             : network->weights  ? WEIGHTS
                                 : COLUMNS;
-    /* Sums of int16 counts are int32, and overlaps are added up in int32 a few hundred at a time. */
+    /* Sums of int16 counts are int32, and overlaps must not leave what masked_sum takes. */
     const size_t limit = *form == COUNTS16  ? (size_t)1 << 16
                          : *form == COLUMNS ? (size_t)1 << 21
                                             : (size_t)1 << 31;
@@ -340,7 +340,9 @@ static void flip(const engine *e, int8_t *s, sums *sums, size_t i) {
         e->kernels->flip_i32(network->counts32 + i * n, step < 0, n, sums->i64);
         sums->i64[i] -= step * (int64_t)own;
         return;
-    case WEIGHTS: e->kernels->add_f64(network->weights + i * n, step, n, sums->f64); return;
+    case WEIGHTS:
+        e->kernels->flip_f64(network->weights + i * n, step < 0, n, sums->f64);
+        return;
     case COLUMNS: {
         const uint32_t *column = network->columns + i * e->n_words;
         const int64_t set = (int64_t)e->kernels->count_bits(column, e->n_words);
