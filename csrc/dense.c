@@ -1,7 +1,7 @@
 /*
  * dense.c - the dense associative memory: dynamics of its units, energies (layer 4).
  *
- * May include: everything below.
+ * May include: cpu.h, order.h, scalar.h, threads.h.
  *
  * A pattern xi agrees with the state s in a units, so that xi . s = 2 a - N. Let
  * f(a) = F(2 a - N) and d(a) = f(a + 1) - f(a). Turning over unit i takes one unit from the
@@ -694,7 +694,7 @@ static uhn_status sweep_units(walk *w, size_t sweep, uhn_loop *loop, int worker,
     *flips = 0;
     for (size_t look = 0; look < looks; look++) {
         const size_t i = (size_t)order[look];
-        if (schedule->clamped && schedule->clamped[i]) continue;
+        if (uhn_schedule_clamps(schedule, i)) continue;
         const bool turns =
             w->temperature > 0 ? hot_turns(w, i, log_odds(luck, look)) : cold_turns(w, i);
         if (turns) {
@@ -715,7 +715,7 @@ static uhn_status all_rest(walk *w, uhn_loop *loop, int worker, bool *rests) {
     *rests = false;
     for (size_t look = 0; look < looks; look++) {
         const size_t i = given ? (size_t)schedule->given[look] : look;
-        if (schedule->clamped && schedule->clamped[i]) continue;
+        if (uhn_schedule_clamps(schedule, i)) continue;
         if (cold_turns(w, i)) return UHN_OK;
         w->words++;
         if (poll(w, loop, worker) != UHN_OK) return UHN_STOPPED;
@@ -743,7 +743,7 @@ static uhn_status step_units(walk *w, const int8_t *before, size_t sweep, int8_t
     if (led) find_most(w);
     for (size_t i = 0; i < dense->n_units; i++) {
         after[i] = before[i];
-        if (schedule->clamped && schedule->clamped[i]) continue;
+        if (uhn_schedule_clamps(schedule, i)) continue;
         if (led) {
             after[i] = bit(dense, w->leader, i) ? 1 : -1;
             continue;
@@ -779,10 +779,6 @@ static uhn_status step_units(walk *w, const int8_t *before, size_t sweep, int8_t
     return UHN_OK;
 }
 
-static double temperature_of(const uhn_schedule *schedule, size_t i) {
-    return schedule->temperatures ? schedule->temperatures[i] : 0;
-}
-
 /* Sweep after sweep; `before` is left as the state was before the last one. */
 static uhn_status run_async(walk *w, int8_t *before, uhn_loop *loop, int worker, size_t *done,
                             uhn_stop_reason *reason) {
@@ -791,7 +787,7 @@ static uhn_status run_async(walk *w, int8_t *before, uhn_loop *loop, int worker,
         const double was = w->temperature;
         size_t flips;
         bool rests = true;
-        w->temperature = temperature_of(schedule, *done);
+        w->temperature = uhn_schedule_temperature(schedule, *done);
         if (*done == 0 || w->temperature != was) {
             count_agreements(w->dense, w->state, w->s, &w->most, &w->least);
             refresh(w);
@@ -819,7 +815,7 @@ static uhn_status run_sync(walk *w, int8_t *before, uhn_loop *loop, int worker, 
         const size_t sweep = schedule->first_sweep + *done;
         const bool was_cold = *done > 0 && w->temperature == 0;
         uhn_status status = UHN_OK;
-        w->temperature = temperature_of(schedule, *done);
+        w->temperature = uhn_schedule_temperature(schedule, *done);
         memcpy(w->s->older, before, n);
         memcpy(before, w->state, n);
         if (ahead && w->temperature == 0) memcpy(w->state, w->s->next, n);

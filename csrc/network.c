@@ -484,7 +484,7 @@ static bool list_visited(settle_job *job) {
         if (schedule->order == UHN_ORDER_GIVEN)
             for (size_t i = 0; i < schedule->n_given; i++) listed[schedule->given[i]] = 1;
         for (size_t i = 0; i < n; i++)
-            if (listed[i] && !(schedule->clamped && schedule->clamped[i]))
+            if (listed[i] && !uhn_schedule_clamps(schedule, i))
                 job->visited[job->n_visited++] = (uint32_t)i;
     }
     free(listed);
@@ -496,13 +496,13 @@ static looks make_looks(const settle_job *job, party *party, size_t t) {
     const uhn_schedule *schedule = job->schedule;
     const size_t sweep = schedule->first_sweep + t;
     const uint64_t stream = uhn_luck_stream(schedule->seed, sweep);
-    const double temperature = schedule->temperatures ? schedule->temperatures[t] : 0;
+    const double temperature = uhn_schedule_temperature(schedule, t);
     const bool sync = schedule->order == UHN_ORDER_SYNC;
     size_t n = 0;
     if (!sync) uhn_schedule_sweep(schedule, job->engine.n_units, sweep, party->order);
     for (size_t c = 0; c < job->n_looks; c++) {
         const size_t i = sync ? c : (size_t)party->order[c];
-        if (schedule->clamped && schedule->clamped[i]) continue;
+        if (uhn_schedule_clamps(schedule, i)) continue;
         if (temperature > 0) party->luck[n] = uhn_uniform(uhn_random(stream, c));
         party->units[n++] = (uint32_t)i;
     }
@@ -625,8 +625,7 @@ static uhn_status settle_party(const settle_job *job, party *party, size_t first
     for (size_t t = 0; t < schedule->n_sweeps && n_moving > 0; t++) {
         /* A sweep may be too little work to poll on its own, and there may be millions. */
         if (uhn_loop_poll(loop, worker) != UHN_OK) return UHN_STOPPED;
-        const bool cold_before =
-            t > 0 && !(schedule->temperatures && schedule->temperatures[t - 1] > 0);
+        const bool cold_before = t > 0 && !(uhn_schedule_temperature(schedule, t - 1) > 0);
         const looks l = make_looks(job, party, t);
         const bool cold = !(l.temperature > 0);
         uhn_status status = make_stale(e, party, loop, worker);
