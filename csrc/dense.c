@@ -149,9 +149,12 @@ static number interact(const uhn_dense *dense, double degree, int64_t x) {
     return f;
 }
 
-static void tabulate(uhn_dense *dense, double degree) {
+/* False if the run was stopped. */
+static bool tabulate(uhn_dense *dense, double degree, const uhn_run *run) {
+    enum { PLACES_PER_POLL = 4096 };
     const size_t n = dense->n_units;
     for (size_t a = 0; a <= n; a++) {
+        if (a % PLACES_PER_POLL == 0 && uhn_run_stopped(run)) return false;
         const int64_t x = 2 * (int64_t)a - (int64_t)n;
         const number f = interact(dense, degree, x);
         put(&dense->energy, a, f, fabs(f.m));
@@ -167,6 +170,7 @@ static void tabulate(uhn_dense *dense, double degree) {
         }
     }
     for (size_t a = 0; a < n; a++) {
+        if (a % PLACES_PER_POLL == 0 && uhn_run_stopped(run)) return false;
         const number up = at(&dense->energy, a + 1), down = at(&dense->energy, a);
         const number d = difference(up, down);
         double reach = 0;
@@ -175,6 +179,7 @@ static void tabulate(uhn_dense *dense, double degree) {
                     scale(fabs(down.m), (int64_t)down.e - d.e);
         put(&dense->change, a, d, reach);
     }
+    return true;
 }
 
 void uhn_dense_free(uhn_dense *dense) {
@@ -241,19 +246,20 @@ uhn_status uhn_dense_new(const int8_t *patterns, size_t n_patterns, size_t n_uni
         uhn_dense_free(dense);
         return uhn_no_memory(error);
     }
-    tabulate(dense, degree);
+    bool stopped = !tabulate(dense, degree, run);
     if (scaled) dense->unit = interact(dense, degree, (int64_t)n_units);
     /* Some milliseconds at a time. */
     const size_t piece = 32 * (1 + (1 << 18) / n_units);
-    for (size_t first = 0; first < n_patterns; first += piece) {
+    for (size_t first = 0; first < n_patterns && !stopped; first += piece) {
         const size_t n = UHN_MIN(piece, n_patterns - first);
         const int8_t *rows = patterns + first * n_units;
-        if (uhn_run_stopped(run)) {
-            uhn_dense_free(dense);
-            return uhn_fail(error, UHN_STOPPED, "stopped");
-        }
         uhn_pack_rows(rows, n, n_units, dense->rows + first * dense->row_words);
         uhn_pack_words(rows, n, n_units, dense->column_words, dense->columns + first / 32);
+        stopped = uhn_run_stopped(run);
+    }
+    if (stopped) {
+        uhn_dense_free(dense);
+        return uhn_fail(error, UHN_STOPPED, "stopped");
     }
     *out = dense;
     return UHN_OK;

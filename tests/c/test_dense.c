@@ -201,6 +201,8 @@ static int stop_at_once(void *context) {
     return 1;
 }
 
+static int stop_after(void *context) { return --*(long *)context < 0; }
+
 /* Threads, buffers left out, calls that are stopped or wrong. */
 static void test_calls(rng *r) {
     enum { N = 300, K = 900, B = 60 };
@@ -287,6 +289,7 @@ static void test_calls(rng *r) {
                  {3, 3, UHN_RECTIFIED_POLYNOMIAL, 2e6, false, UHN_BAD_PARAMETER},
                  {3, 3, UHN_EXPONENTIAL, 0, true, UHN_BAD_PARAMETER}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        error.message[0] = 0;
         CHECK_STATUS(uhn_dense_new(patterns, wrong[i].k, wrong[i].n,
                                    (uhn_interaction)wrong[i].interaction, wrong[i].degree,
                                    wrong[i].scaled, NULL, &dense, &error),
@@ -300,11 +303,40 @@ static void test_calls(rng *r) {
     free(energies);
 }
 
+static int count_polls(void *context) {
+    ++*(long *)context;
+    return 0;
+}
+
+/* One pattern, but tables of as many places as there are units. */
+static void test_polls_of_tables(rng *r) {
+    enum { N = 300000 };
+    int8_t *pattern = must_alloc(N);
+    fill_signs(pattern, N, r);
+    for (int kind = 0; kind < UHN_N_INTERACTIONS; kind++) {
+        long n_polls = 0;
+        uhn_dense *dense = NULL;
+        uhn_run run = {.n_threads = 1, .stop = count_polls, .stop_context = &n_polls};
+        CHECK_OK(
+            uhn_dense_new(pattern, 1, N, (uhn_interaction)kind, 3, false, &run, &dense, NULL));
+        uhn_dense_free(dense);
+        CHECK(n_polls > 20, "%ld polls", n_polls);
+        long left = n_polls / 2;
+        run = (uhn_run){.n_threads = 1, .stop = stop_after, .stop_context = &left};
+        CHECK_STATUS(uhn_dense_new(pattern, 1, N, (uhn_interaction)kind, 3, false, &run, &dense,
+                                   NULL),
+                     UHN_STOPPED);
+        CHECK(!dense);
+    }
+    free(pattern);
+}
+
 int main(void) {
     rng r = {.state = 2016};
     test_kernels(&r);
     test_packing(&r);
     test_textbook(&r);
     test_calls(&r);
+    test_polls_of_tables(&r);
     return check_done();
 }
