@@ -472,6 +472,34 @@ static void test_stop(rng *r) {
     }
 }
 
+static int count_polls(void *context) {
+    ++*(long *)context;
+    return 0;
+}
+
+/* Patterns are compared in pairs, for each unit anew if there is a mask: long before the first raise. */
+static void test_polls_of_overlaps(rng *r) {
+    enum { K = 1500, N = 3 };
+    int8_t *patterns = must_alloc(K * N);
+    uint8_t mask[N * N];
+    int32_t weights[N * N];
+    double stabilities[N];
+    long n_polls = 0;
+    const uhn_run run = {.n_threads = 1, .stop = count_polls, .stop_context = &n_polls};
+    for (size_t i = 0; i < K * N; i++) patterns[i] = sign_of(r);
+    memset(mask, 1, sizeof mask);
+    CHECK_OK(
+        uhn_learn_perceptron(patterns, K, N, mask, 0, 0, &run, weights, stabilities, NULL));
+    /* More than a million pairs a unit, which should be less than fifty thousand a poll. */
+    CHECK(n_polls > 20 * N, "%ld polls", n_polls);
+    long left = n_polls / 2;
+    const uhn_run stopped = {.n_threads = 1, .stop = stop_later, .stop_context = &left};
+    CHECK_STATUS(uhn_learn_perceptron(patterns, K, N, mask, 0, 0, &stopped, weights,
+                                      stabilities, NULL),
+                 UHN_STOPPED);
+    free(patterns);
+}
+
 int main(void) {
     static problem p;
     rng r = {.state = 5};
@@ -483,5 +511,6 @@ int main(void) {
     test_wide(&r);
     test_wrong();
     test_stop(&r);
+    test_polls_of_overlaps(&r);
     return check_done();
 }
