@@ -65,7 +65,11 @@ static void test_kernels(rng *r) {
     kernels_of("generic", &uhn_bits_generic, r);
 #if defined(__x86_64__)
     if (strstr(available, "avx2")) kernels_of("avx2", &uhn_bits_avx2, r);
-    if (strstr(available, "avx512")) kernels_of("avx512", &uhn_bits_avx512, r);
+    if (strstr(available, "avx512")) {
+        kernels_of("avx512", &uhn_bits_avx512, r);
+        if (__builtin_cpu_supports("avx512vpopcntdq"))
+            kernels_of("avx512popcnt", &uhn_bits_avx512popcnt, r);
+    }
 #elif defined(__aarch64__)
     if (strstr(available, "neon")) kernels_of("neon", &uhn_bits_neon, r);
 #endif
