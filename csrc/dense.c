@@ -1,7 +1,7 @@
 /*
  * dense.c - the dense associative memory: dynamics of its units, energies (layer 4).
  *
- * May include: everything below.
+ * May include: cpu.h, order.h, scalar.h, threads.h.
  *
  * A pattern xi agrees with the state s in a units, so that xi . s = 2 a - N. Let
  * f(a) = F(2 a - N) and d(a) = f(a + 1) - f(a). Turning over unit i takes one unit from the
@@ -149,9 +149,12 @@ static number interact(const uhn_dense *dense, double degree, int64_t x) {
     return f;
 }
 
-static void tabulate(uhn_dense *dense, double degree) {
+/* False if the run was stopped. */
+static bool tabulate(uhn_dense *dense, double degree, const uhn_run *run) {
+    enum { PLACES_PER_POLL = 4096 };
     const size_t n = dense->n_units;
     for (size_t a = 0; a <= n; a++) {
+        if (a % PLACES_PER_POLL == 0 && uhn_run_stopped(run)) return false;
         const int64_t x = 2 * (int64_t)a - (int64_t)n;
         const number f = interact(dense, degree, x);
         put(&dense->energy, a, f, fabs(f.m));
@@ -167,6 +170,7 @@ static void tabulate(uhn_dense *dense, double degree) {
         }
     }
     for (size_t a = 0; a < n; a++) {
+        if (a % PLACES_PER_POLL == 0 && uhn_run_stopped(run)) return false;
         const number up = at(&dense->energy, a + 1), down = at(&dense->energy, a);
         const number d = difference(up, down);
         double reach = 0;
@@ -175,6 +179,7 @@ static void tabulate(uhn_dense *dense, double degree) {
                     scale(fabs(down.m), (int64_t)down.e - d.e);
         put(&dense->change, a, d, reach);
     }
+    return true;
 }
 
 void uhn_dense_free(uhn_dense *dense) {
@@ -241,19 +246,20 @@ uhn_status uhn_dense_new(const int8_t *patterns, size_t n_patterns, size_t n_uni
         uhn_dense_free(dense);
         return uhn_no_memory(error);
     }
-    tabulate(dense, degree);
+    bool stopped = !tabulate(dense, degree, run);
     if (scaled) dense->unit = interact(dense, degree, (int64_t)n_units);
     /* Some milliseconds at a time. */
     const size_t piece = 32 * (1 + (1 << 18) / n_units);
-    for (size_t first = 0; first < n_patterns; first += piece) {
+    for (size_t first = 0; first < n_patterns && !stopped; first += piece) {
         const size_t n = UHN_MIN(piece, n_patterns - first);
         const int8_t *rows = patterns + first * n_units;
-        if (uhn_run_stopped(run)) {
-            uhn_dense_free(dense);
-            return uhn_fail(error, UHN_STOPPED, "stopped");
-        }
         uhn_pack_rows(rows, n, n_units, dense->rows + first * dense->row_words);
         uhn_pack_words(rows, n, n_units, dense->column_words, dense->columns + first / 32);
+        stopped = uhn_run_stopped(run);
+    }
+    if (stopped) {
+        uhn_dense_free(dense);
+        return uhn_fail(error, UHN_STOPPED, "stopped");
     }
     *out = dense;
     return UHN_OK;
@@ -555,7 +561,7 @@ static void refresh(walk *w) {
 static int64_t change_on_grid(const walk *w, size_t i) {
     const uhn_dense *dense = w->dense;
     const int64_t set =
-        dense->kernels->masked_total(column(dense, i), dense->column_words, w->s->values);
+        dense->kernels->masked_sum(column(dense, i), dense->column_words, w->s->values);
     return (w->state[i] > 0 ? set : w->sum - set) - w->constant;
 }
 
@@ -694,7 +700,7 @@ static uhn_status sweep_units(walk *w, size_t sweep, uhn_loop *loop, int worker,
     *flips = 0;
     for (size_t look = 0; look < looks; look++) {
         const size_t i = (size_t)order[look];
-        if (schedule->clamped && schedule->clamped[i]) continue;
+        if (uhn_schedule_clamps(schedule, i)) continue;
         const bool turns =
             w->temperature > 0 ? hot_turns(w, i, log_odds(luck, look)) : cold_turns(w, i);
         if (turns) {
@@ -715,7 +721,7 @@ static uhn_status all_rest(walk *w, uhn_loop *loop, int worker, bool *rests) {
     *rests = false;
     for (size_t look = 0; look < looks; look++) {
         const size_t i = given ? (size_t)schedule->given[look] : look;
-        if (schedule->clamped && schedule->clamped[i]) continue;
+        if (uhn_schedule_clamps(schedule, i)) continue;
         if (cold_turns(w, i)) return UHN_OK;
         w->words++;
         if (poll(w, loop, worker) != UHN_OK) return UHN_STOPPED;
@@ -743,14 +749,14 @@ static uhn_status step_units(walk *w, const int8_t *before, size_t sweep, int8_t
     if (led) find_most(w);
     for (size_t i = 0; i < dense->n_units; i++) {
         after[i] = before[i];
-        if (schedule->clamped && schedule->clamped[i]) continue;
+        if (uhn_schedule_clamps(schedule, i)) continue;
         if (led) {
             after[i] = bit(dense, w->leader, i) ? 1 : -1;
             continue;
         }
         const int64_t field =
-            2 * dense->kernels->masked_total(column(dense, i), dense->column_words,
-                                             w->s->values) -
+            2 * dense->kernels->masked_sum(column(dense, i), dense->column_words,
+                                           w->s->values) -
             found.sum;
         bool up = before[i] > 0;
         number exact = number_of((double)field, w->grid), least = {0, NOTHING};
@@ -779,10 +785,6 @@ static uhn_status step_units(walk *w, const int8_t *before, size_t sweep, int8_t
     return UHN_OK;
 }
 
-static double temperature_of(const uhn_schedule *schedule, size_t i) {
-    return schedule->temperatures ? schedule->temperatures[i] : 0;
-}
-
 /* Sweep after sweep; `before` is left as the state was before the last one. */
 static uhn_status run_async(walk *w, int8_t *before, uhn_loop *loop, int worker, size_t *done,
                             uhn_stop_reason *reason) {
@@ -791,7 +793,7 @@ static uhn_status run_async(walk *w, int8_t *before, uhn_loop *loop, int worker,
         const double was = w->temperature;
         size_t flips;
         bool rests = true;
-        w->temperature = temperature_of(schedule, *done);
+        w->temperature = uhn_schedule_temperature(schedule, *done);
         if (*done == 0 || w->temperature != was) {
             count_agreements(w->dense, w->state, w->s, &w->most, &w->least);
             refresh(w);
@@ -819,7 +821,7 @@ static uhn_status run_sync(walk *w, int8_t *before, uhn_loop *loop, int worker, 
         const size_t sweep = schedule->first_sweep + *done;
         const bool was_cold = *done > 0 && w->temperature == 0;
         uhn_status status = UHN_OK;
-        w->temperature = temperature_of(schedule, *done);
+        w->temperature = uhn_schedule_temperature(schedule, *done);
         memcpy(w->s->older, before, n);
         memcpy(before, w->state, n);
         if (ahead && w->temperature == 0) memcpy(w->state, w->s->next, n);

@@ -157,14 +157,11 @@ typedef struct uhn_turn {
  * 32 patterns are those of uhn_pack_columns; arrays that
  * go with them have 32 elements a word, 0 beyond the last pattern, aligned to UHN_ALIGNMENT. */
 typedef struct uhn_bit_kernels {
-    /* Sum of m where the bit is set. |m| < 2^21. */
+    /* Sum of m where the bit is set. |m| <= 2^25. */
     int64_t (*masked_sum)(const uint32_t *bits, size_t n_words, const int32_t *m);
 
     /* m += step where the bit is set, m -= step elsewhere, the places beyond the last pattern included. */
     void (*masked_step)(const uint32_t *bits, size_t n_words, int32_t step, int32_t *m);
-
-    /* Sum of a where the bit is set. |a| <= 2^25. */
-    int64_t (*masked_total)(const uint32_t *bits, size_t n_words, const int32_t *a);
 
     /* counts -= step where the bit is set, counts += step elsewhere; then values = table[counts].
      * n_words >= 1. Places of the last word whose bit of `last` is not set are beyond the last pattern:
@@ -191,9 +188,8 @@ typedef struct uhn_bit_kernels {
     /* counters += steps (+1 or -1), kept from -32767 to 32767. */
     void (*count_up)(const int16_t *steps, size_t n, int16_t *counters);
 
-    /* h += step * row. */
-    void (*add_i16)(const int16_t *row, int32_t step, size_t n, int32_t *h);
-    void (*add_f64)(const double *row, double step, size_t n, double *h);
+    /* sums += counters. */
+    void (*add_up)(const int16_t *counters, size_t n, int32_t *sums);
 
     /* ---- networks with couplings between pairs (kernels_network.inc.h) ---- */
 
@@ -227,6 +223,7 @@ typedef struct uhn_bit_kernels {
     /* sums += 2 row, or sums -= 2 row if `down`. */
     void (*flip_i16)(const int16_t *row, bool down, size_t n, int32_t *sums);
     void (*flip_i32)(const int32_t *row, bool down, size_t n, int64_t *sums);
+    void (*flip_f64)(const double *row, bool down, size_t n, double *sums);
 
     /* sums += sum of n_rows <= UHN_FEW_ROWS rows under signs of +1 and -1. Doubles are added four
      * rows at a time, ((r0 + r1) + (r2 + r3)), missing rows counting 0. */

@@ -3,63 +3,16 @@
  * numbers.
  *
  * Included by kernels_bits.inc.h, whose vector types and parameters it uses.
- *
- * Lanes are int32_t and hold at most 32 values of 2^25 before they are added up in 64 bits.
  */
 
-/* What an instruction set has a word of its own for:
- *
- *     BITS_KEEP(word, v, x)  x in the lanes whose bit of `word` is set, 0 in the others; lane l of
- *                            vector v asks for bit v * INTS + l, which one_bit[v] has
- *     BITS_GATHER(table, i)  table[i] in every lane
- */
+/* BITS_GATHER(table, i): table[i] in every lane. */
 #if defined(__AVX512BW__) && BITS_VECTOR == 64
 #include <immintrin.h>
-#define BITS_KEEP(word, v, x)                                                                  \
-    ((bits_ints)_mm512_maskz_mov_epi32(_mm512_test_epi32_mask(_mm512_set1_epi32((int)(word)),  \
-                                                              (__m512i)one_bit[v]),            \
-                                       (__m512i)(x)))
 #define BITS_GATHER(table, i) ((bits_ints)_mm512_i32gather_epi32((__m512i)(i), table, 4))
 #elif defined(__AVX2__) && BITS_VECTOR == 32
 #include <immintrin.h>
 #define BITS_GATHER(table, i) ((bits_ints)_mm256_i32gather_epi32(table, (__m256i)(i), 4))
-#endif
-#ifndef BITS_KEEP
-#define BITS_KEEP(word, v, x) ((x) & (((int32_t)(word)&one_bit[v]) != 0))
-#endif
-
-/* Neighbouring lanes added up, as their sum may be more than a lane can hold: the lower half of
- * each long is moved up, so that its sign is carried down again. */
-UHN_INLINE bits_longs pair_sums(bits_ints x) {
-    return ((bits_longs)x >> 32) + ((bits_longs)((bits_ulongs)x << 32) >> 32);
-}
-
-UHN_INLINE int64_t lane_total(bits_longs x) {
-    int64_t total = 0;
-    for (int i = 0; i < LONGS; i++) total += x[i];
-    return total;
-}
-
-static int64_t masked_total(const uint32_t *bits, size_t n_words, const int32_t *a) {
-    enum { VECTORS = 32 / INTS, CHUNK = 32 };
-    const bits_ints *const one_bit UHN_UNUSED = (const bits_ints *)bit_ints;
-    bits_longs totals = {0};
-    for (size_t first = 0; first < n_words; first += CHUNK) {
-        const size_t n = UHN_MIN((size_t)CHUNK, n_words - first);
-        bits_ints sums[VECTORS] = {{0}};
-        for (size_t w = 0; w < n; w++) {
-            const uint32_t word = bits[first + w];
-            const bits_ints *at = (const bits_ints *)(a + 32 * (first + w));
-            UHN_UNROLL
-            for (int v = 0; v < VECTORS; v++) sums[v] += BITS_KEEP(word, v, at[v]);
-        }
-        UHN_UNROLL
-        for (int v = 0; v < VECTORS; v++) totals += pair_sums(sums[v]);
-    }
-    return lane_total(totals);
-}
-
-#ifndef BITS_GATHER
+#else
 UHN_INLINE bits_ints gather_lanes(const int32_t *table, bits_ints index) {
     int32_t lanes[INTS];
     bits_ints found;

@@ -276,6 +276,19 @@ static void masked_step16(const uint32_t *bits, size_t n_words, int32_t step, in
     }
 }
 
+static void masked_step(const uint32_t *bits, size_t n_words, int32_t step, int32_t *m) {
+    enum { VECTORS = 32 / INTS };
+    for (size_t w = 0; w < n_words; w++) {
+        const int32_t word = (int32_t)bits[w];
+        bits_ints *at = (bits_ints *)(m + 32 * w);
+        UHN_UNROLL
+        for (int v = 0; v < VECTORS; v++) {
+            const bits_ints set = (word & ((const bits_ints *)bit_ints)[v]) != 0;
+            at[v] += (2 * step & set) - step;
+        }
+    }
+}
+
 enum { AHEAD = 12 }; /* looks whose columns are on their way */
 
 #define WALK(SUM)                                                                              \
@@ -344,6 +357,11 @@ static void flip_i32(const int32_t *row, bool down, size_t n, int64_t *sums) {
         for (; i + LONGS <= n; i += LONGS)
             ((loose_longs *)(sums + i))->v += WIDEN_I32(row + i) << 1;
     for (; i < n; i++) sums[i] += (down ? -2 : 2) * (int64_t)row[i];
+}
+
+static void flip_f64(const double *row, bool down, size_t n, double *sums) {
+    const double step = down ? -2 : 2;
+    for (size_t i = 0; i < n; i++) sums[i] += step * row[i];
 }
 
 /* Eight rows, or what is left of them. */

@@ -216,3 +216,7 @@ static void count_up(const int16_t *steps, size_t n, int16_t *counters) {
         counters[i] = (int16_t)(now + (full ? 0 : step));
     }
 }
+
+static void add_up(const int16_t *counters, size_t n, int32_t *sums) {
+    for (size_t i = 0; i < n; i++) sums[i] += counters[i];
+}

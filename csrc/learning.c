@@ -127,18 +127,14 @@ typedef struct perceptron {
     double *stabilities;
 } perceptron;
 
-static void overlaps_of_unit(const perceptron *self, const uint64_t *inputs, size_t n_inputs,
-                             int32_t *out) {
-    const size_t K = self->n_patterns, words = self->n_words;
-    for (size_t a = 0; a < K; a++)
-        for (size_t b = 0; b <= a; b++) {
-            const uint64_t *p = self->bits + a * words, *q = self->bits + b * words;
-            uint64_t differ = 0;
-            for (size_t w = 0; w < words; w++)
-                differ += (uint64_t)__builtin_popcountll((p[w] ^ q[w]) & inputs[w]);
-            out[a * K + b] = out[b * K + a] =
-                (int32_t)((int64_t)n_inputs - 2 * (int64_t)differ);
-        }
+/* Overlaps of one pattern with all, over n_inputs units; of other units all bits are 0. */
+static void overlaps_of_pattern(const uint64_t *bits, size_t n_patterns, size_t n_words,
+                                size_t n_inputs, size_t pattern, int32_t *out) {
+    /* Distances are written where the overlaps will be: both have four bytes. */
+    uhn_bit_kernels_of_cpu()->distances(bits, n_patterns, n_words, bits + pattern * n_words,
+                                        (uint32_t *)out);
+    for (size_t m = 0; m < n_patterns; m++)
+        out[m] = (int32_t)((int64_t)n_inputs - 2 * (int64_t)out[m]);
 }
 
 static uhn_status learn_unit(const perceptron *self, size_t i, int worker, uhn_loop *loop) {
@@ -147,9 +143,10 @@ static uhn_status learn_unit(const perceptron *self, size_t i, int worker, uhn_l
     int32_t *raises = uhn_alloc(K, 1, sizeof *raises);
     int32_t *signs = uhn_alloc(K, 1, sizeof *signs);
     uint64_t *inputs = uhn_alloc(self->n_words, 1, sizeof *inputs);
+    uint64_t *bits = self->mask ? uhn_alloc(K, self->n_words, sizeof *bits) : NULL;
     int32_t *own = self->mask ? uhn_alloc(K, K, sizeof *own) : NULL;
     uhn_status status = UHN_NO_MEMORY;
-    if (!fields || !raises || !signs || !inputs || (self->mask && !own)) goto done;
+    if (!fields || !raises || !signs || !inputs || (self->mask && !(bits && own))) goto done;
     const uint8_t *mask = self->mask ? self->mask + i * N : NULL;
     size_t n_inputs = N - 1;
     if (mask) {
@@ -160,7 +157,14 @@ static uhn_status learn_unit(const perceptron *self, size_t i, int worker, uhn_l
                 inputs[j / 64] |= UINT64_C(1) << (j % 64);
                 n_inputs++;
             }
-        overlaps_of_unit(self, inputs, n_inputs, own);
+        for (size_t m = 0; m < K; m++)
+            for (size_t w = 0; w < self->n_words; w++)
+                bits[m * self->n_words + w] = self->bits[m * self->n_words + w] & inputs[w];
+        for (size_t m = 0; m < K; m++) {
+            overlaps_of_pattern(bits, K, self->n_words, n_inputs, m, own + m * K);
+            status = uhn_loop_poll(loop, worker);
+            if (status != UHN_OK) goto done;
+        }
     }
     for (size_t m = 0; m < K; m++) {
         fields[m] = 0;
@@ -208,6 +212,7 @@ done:
     free(raises);
     free(signs);
     free(inputs);
+    free(bits);
     free(own);
     return status;
 }
@@ -216,7 +221,7 @@ static uhn_status perceptron_task(void *context, size_t task, int worker, uhn_lo
     return learn_unit(context, task, worker, loop);
 }
 
-/* Overlaps of one pattern with all, over all units. */
+/* One row of the overlaps over all units. */
 typedef struct overlaps {
     const uint64_t *bits;
     size_t n_patterns, n_units, n_words;
@@ -225,12 +230,8 @@ typedef struct overlaps {
 
 static uhn_status overlaps_task(void *context, size_t task, int worker, uhn_loop *loop) {
     const overlaps *self = context;
-    int32_t *out = self->out + task * self->n_patterns;
-    /* Distances are written where the overlaps will be: both have four bytes. */
-    uhn_bit_kernels_of_cpu()->distances(self->bits, self->n_patterns, self->n_words,
-                                        self->bits + task * self->n_words, (uint32_t *)out);
-    for (size_t m = 0; m < self->n_patterns; m++)
-        out[m] = (int32_t)((int64_t)self->n_units - 2 * (int64_t)out[m]);
+    overlaps_of_pattern(self->bits, self->n_patterns, self->n_words, self->n_units, task,
+                        self->out + task * self->n_patterns);
     return uhn_loop_poll(loop, worker);
 }
 

@@ -56,7 +56,7 @@ static uhn_status check_network(const uhn_network *network, network_form *form,
             : network->counts32 ? COUNTS32
             : network->weights  ? WEIGHTS
                                 : COLUMNS;
-    /* Sums of int16 counts are int32, and overlaps are added up in int32 a few hundred at a time. */
+    /* Sums of int16 counts are int32, and overlaps must not leave what masked_sum takes. */
     const size_t limit = *form == COUNTS16  ? (size_t)1 << 16
                          : *form == COLUMNS ? (size_t)1 << 21
                                             : (size_t)1 << 31;
@@ -340,7 +340,9 @@ static void flip(const engine *e, int8_t *s, sums *sums, size_t i) {
         e->kernels->flip_i32(network->counts32 + i * n, step < 0, n, sums->i64);
         sums->i64[i] -= step * (int64_t)own;
         return;
-    case WEIGHTS: e->kernels->add_f64(network->weights + i * n, step, n, sums->f64); return;
+    case WEIGHTS:
+        e->kernels->flip_f64(network->weights + i * n, step < 0, n, sums->f64);
+        return;
     case COLUMNS: {
         const uint32_t *column = network->columns + i * e->n_words;
         const int64_t set = (int64_t)e->kernels->count_bits(column, e->n_words);
@@ -463,8 +465,11 @@ typedef struct party {
     uint32_t *units; /* those of `order` that are not clamped, */
     double *luck;    /* and theirs */
     int8_t *before;  /* synchronous: group x 2 x n_units, one and two steps ago */
-    int8_t *next;    /* synchronous: n_units */
     size_t n_looks;
+    /* Whose sums are to be made from nothing before they are asked again. */
+    const int8_t *stale_states[MOST_STATES];
+    sums *stale[MOST_STATES];
+    size_t n_stale;
 } party;
 
 /* False if there is no memory. */
@@ -479,7 +484,7 @@ static bool list_visited(settle_job *job) {
         if (schedule->order == UHN_ORDER_GIVEN)
             for (size_t i = 0; i < schedule->n_given; i++) listed[schedule->given[i]] = 1;
         for (size_t i = 0; i < n; i++)
-            if (listed[i] && !(schedule->clamped && schedule->clamped[i]))
+            if (listed[i] && !uhn_schedule_clamps(schedule, i))
                 job->visited[job->n_visited++] = (uint32_t)i;
     }
     free(listed);
@@ -491,13 +496,13 @@ static looks make_looks(const settle_job *job, party *party, size_t t) {
     const uhn_schedule *schedule = job->schedule;
     const size_t sweep = schedule->first_sweep + t;
     const uint64_t stream = uhn_luck_stream(schedule->seed, sweep);
-    const double temperature = schedule->temperatures ? schedule->temperatures[t] : 0;
+    const double temperature = uhn_schedule_temperature(schedule, t);
     const bool sync = schedule->order == UHN_ORDER_SYNC;
     size_t n = 0;
     if (!sync) uhn_schedule_sweep(schedule, job->engine.n_units, sweep, party->order);
     for (size_t c = 0; c < job->n_looks; c++) {
         const size_t i = sync ? c : (size_t)party->order[c];
-        if (schedule->clamped && schedule->clamped[i]) continue;
+        if (uhn_schedule_clamps(schedule, i)) continue;
         if (temperature > 0) party->luck[n] = uhn_uniform(uhn_random(stream, c));
         party->units[n++] = (uint32_t)i;
     }
@@ -588,6 +593,19 @@ static uhn_status rests(const settle_job *job, const party *party, const int8_t 
     return UHN_OK;
 }
 
+static void mark_stale(party *party, const int8_t *s, sums *sums) {
+    party->stale_states[party->n_stale] = s;
+    party->stale[party->n_stale++] = sums;
+}
+
+static uhn_status make_stale(const engine *e, party *party, uhn_loop *loop, int worker) {
+    const size_t n = party->n_stale;
+    party->n_stale = 0;
+    return n == 0 ? UHN_OK
+                  : make_sums(e, &party->bench, party->stale_states, party->stale, n, loop,
+                              worker);
+}
+
 /* Runs states [first, first + n) to their end. */
 static uhn_status settle_party(const settle_job *job, party *party, size_t first, size_t n,
                                uhn_loop *loop, int worker) {
@@ -595,35 +613,26 @@ static uhn_status settle_party(const settle_job *job, party *party, size_t first
     const uhn_schedule *schedule = job->schedule;
     const bool sync = schedule->order == UHN_ORDER_SYNC;
     const size_t n_units = e->n_units;
-    sums all[MOST_STATES], *stale[MOST_STATES];
-    const int8_t *stale_states[MOST_STATES];
-    size_t after[MOST_STATES];
+    sums all[MOST_STATES];
+    size_t after[MOST_STATES], n_moving = n;
     bool moving[MOST_STATES];
-    size_t n_moving = n, n_stale = 0;
     for (size_t k = 0; k < n; k++) {
         all[k] = (sums){.at = party->sums + k * e->stride,
                         .whole = party->whole ? party->whole + k * n_units : NULL};
         moving[k] = true;
-        stale_states[n_stale] = job->states + (first + k) * n_units;
-        stale[n_stale++] = &all[k];
+        mark_stale(party, job->states + (first + k) * n_units, &all[k]);
     }
     for (size_t t = 0; t < schedule->n_sweeps && n_moving > 0; t++) {
         /* A sweep may be too little work to poll on its own, and there may be millions. */
         if (uhn_loop_poll(loop, worker) != UHN_OK) return UHN_STOPPED;
-        const bool cold_before =
-            t > 0 && !(schedule->temperatures && schedule->temperatures[t - 1] > 0);
+        const bool cold_before = t > 0 && !(uhn_schedule_temperature(schedule, t - 1) > 0);
         const looks l = make_looks(job, party, t);
         const bool cold = !(l.temperature > 0);
-        if (n_stale > 0) {
-            const uhn_status status =
-                make_sums(e, &party->bench, stale_states, stale, n_stale, loop, worker);
-            if (status != UHN_OK) return status;
-        }
-        n_stale = 0;
+        uhn_status status = make_stale(e, party, loop, worker);
+        if (status != UHN_OK) return status;
         for (size_t k = 0; k < n; k++) {
             if (!moving[k]) continue;
             int8_t *s = job->states + (first + k) * n_units;
-            uhn_status status = UHN_OK;
             if (sync) {
                 int8_t *old = party->before + (2 * k + (t & 1)) * n_units;
                 memcpy(old, s, n_units);
@@ -636,25 +645,17 @@ static uhn_status settle_party(const settle_job *job, party *party, size_t first
             if (status != UHN_OK) return status;
             job->sweeps[first + k] = (int64_t)t + 1;
             job->changed[first + k] = after[k] > 0;
-            if (after[k] > 0 && (sync || e->form == WEIGHTS)) {
-                stale_states[n_stale] = s;
-                stale[n_stale++] = &all[k];
-            }
+            if (after[k] > 0 && (sync || e->form == WEIGHTS)) mark_stale(party, s, &all[k]);
         }
         if (!cold) continue;
-        if (n_stale > 0) {
-            const uhn_status status =
-                make_sums(e, &party->bench, stale_states, stale, n_stale, loop, worker);
-            if (status != UHN_OK) return status;
-            n_stale = 0;
-        }
+        status = make_stale(e, party, loop, worker);
+        if (status != UHN_OK) return status;
         for (size_t k = 0; k < n; k++) {
             if (!moving[k]) continue;
             const int8_t *s = job->states + (first + k) * n_units;
             const int8_t *before = sync ? party->before + (2 * k + (~t & 1)) * n_units : NULL;
             bool rest;
-            const uhn_status status =
-                rests(job, party, s, &all[k], after[k], &rest, loop, worker);
+            status = rests(job, party, s, &all[k], after[k], &rest, loop, worker);
             if (status != UHN_OK) return status;
             if (rest) job->codes[first + k] = UHN_FIXED_POINT;
             else if (sync && cold_before && memcmp(s, before, n_units) == 0)
@@ -678,14 +679,12 @@ static uhn_status settle_group(void *context, size_t task, int worker, uhn_loop 
                    .units = uhn_alloc(job->n_looks, 1, sizeof *party.units),
                    .luck = uhn_alloc(job->schedule->temperatures ? job->n_looks : 0, 1,
                                      sizeof *party.luck),
-                   .before = uhn_alloc(sync ? n : 0, 2, e->n_units),
-                   .next = uhn_alloc(sync ? e->n_units : 0, 1, 1)};
+                   .before = uhn_alloc(sync ? n : 0, 2, e->n_units)};
     const bool whole = sync && e->form == COLUMNS;
     if (whole) party.whole = uhn_alloc(n, e->n_units, sizeof *party.whole);
     const bool ready = bench_begin(&party.bench, e, n) && (party.whole || !whole);
     uhn_status status = UHN_NO_MEMORY;
-    if (ready && party.sums && party.order && party.units && party.luck && party.before &&
-        party.next)
+    if (ready && party.sums && party.order && party.units && party.luck && party.before)
         status = settle_party(job, &party, first, n, loop, worker);
     bench_end(&party.bench);
     free(party.sums);
@@ -694,7 +693,6 @@ static uhn_status settle_group(void *context, size_t task, int worker, uhn_loop 
     free(party.units);
     free(party.luck);
     free(party.before);
-    free(party.next);
     return status;
 }
 

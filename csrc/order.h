@@ -51,6 +51,15 @@ UHN_INLINE size_t uhn_schedule_looks(const uhn_schedule *schedule, size_t n_unit
     return schedule->order == UHN_ORDER_GIVEN ? schedule->n_given : n_units;
 }
 
+/* Of sweep first_sweep + i. */
+UHN_INLINE double uhn_schedule_temperature(const uhn_schedule *schedule, size_t i) {
+    return schedule->temperatures ? schedule->temperatures[i] : 0;
+}
+
+UHN_INLINE bool uhn_schedule_clamps(const uhn_schedule *schedule, size_t unit) {
+    return schedule->clamped && schedule->clamped[unit];
+}
+
 /* As uhn_pack_columns, for columns that begin `stride` words apart: rows that come in pieces of a
  * multiple of 32 can be packed piece by piece. */
 void uhn_pack_words(const int8_t *rows, size_t n_rows, size_t n_columns, size_t stride,

@@ -197,8 +197,7 @@ static uhn_status read_task(void *context, size_t task, int worker, uhn_loop *lo
                 const int q = __builtin_ctzll(mask);
                 t->n_active[q]++;
                 if (r->sums)
-                    b->kernels->add_i16(counters, 1, n_values,
-                                        t->narrow + (size_t)q * n_values);
+                    b->kernels->add_up(counters, n_values, t->narrow + (size_t)q * n_values);
             }
         }
     }

@@ -885,8 +885,6 @@ def test_the_binding_refuses_what_does_not_fit() -> None:
         core._sdm_active(addresses, 129, 50, rows)
     with pytest.raises(ValueError):
         core._sdm_addresses(0, -1, 100, addresses)
-    with pytest.raises(ValueError):
-        core._sdm_pack(rows, addresses)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="os.kill sends no SIGINT on Windows")

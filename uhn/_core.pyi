@@ -338,7 +338,6 @@ def _dense_differences(
 def _sdm_addresses(
     seed: int, first: int, n_features: int, out: npt.NDArray[np.uint64], /
 ) -> None: ...
-def _sdm_pack(rows: npt.NDArray[np.int8], out: npt.NDArray[np.uint64], /) -> None: ...
 def _sdm_write(
     addresses: npt.NDArray[np.uint64],
     counters: npt.NDArray[np.int16],

@@ -1,5 +1,5 @@
 /*
- * dense_functions.c - what uhn.models calls.
+ * dense_functions.c - what uhn.models calls for its dense associative memory.
  *
  * The core's memory of patterns is a capsule, which the model makes when it is first asked and
  * drops when it stores; it does not change, so that any number of calls may use it at once.
@@ -19,23 +19,12 @@ static const uhn_dense *take_dense(PyObject *capsule) {
     return PyCapsule_GetPointer(capsule, capsule_name);
 }
 
-/* Neither table of the equation is asked for. */
-static void begin(uhnpy_run *run, size_t n_units) {
-    static const uhnpy_equation none;
-    uhnpy_run_begin(run, &none, NPY_DOUBLE, n_units);
-}
-
 static int take_interaction(const char *name, uhn_interaction *out) {
     static const char *const names[UHN_N_INTERACTIONS] = {"polynomial", "rectified_polynomial",
                                                           "exponential"};
-    for (int i = 0; i < UHN_N_INTERACTIONS; i++) {
-        if (strcmp(name, names[i]) == 0) {
-            *out = (uhn_interaction)i;
-            return 0;
-        }
-    }
-    PyErr_Format(PyExc_ValueError, "interaction %s is not known", name);
-    return -1;
+    int found = uhnpy_take_name(name, names, UHN_N_INTERACTIONS, "interaction");
+    *out = (uhn_interaction)found;
+    return found < 0 ? -1 : 0;
 }
 
 static PyObject *dense_new(PyObject *module, PyObject *args) {
@@ -56,7 +45,7 @@ static PyObject *dense_new(PyObject *module, PyObject *args) {
     uhn_dense *dense;
     uhn_error error = {.status = UHN_OK};
     uhnpy_run run;
-    begin(&run, n_units);
+    uhnpy_run_begin_plain(&run);
     uhn_status status = uhn_dense_new(PyArray_DATA(patterns), n_patterns, n_units, interaction,
                                       degree, scaled != 0, &run.core, &dense, &error);
     uhnpy_run_end(&run);
@@ -108,7 +97,7 @@ static PyObject *dense_settle(PyObject *module, PyObject *args) {
     memcpy(PyArray_DATA(made[0]), PyArray_DATA(given), (size_t)PyArray_NBYTES(given));
     uhn_error error = {.status = UHN_OK};
     uhnpy_run run;
-    begin(&run, (size_t)dims[1]);
+    uhnpy_run_begin_plain(&run);
     uhn_status status =
         uhn_dense_settle(dense, &schedule, PyArray_DATA(made[0]), (size_t)dims[0], &run.core,
                          PyArray_DATA(made[1]), PyArray_DATA(made[2]), PyArray_DATA(made[3]),
@@ -144,7 +133,7 @@ static PyObject *energies(PyObject *args, bool differences) {
     }
     uhn_error error = {.status = UHN_OK};
     uhnpy_run run;
-    begin(&run, (size_t)dims[1]);
+    uhnpy_run_begin_plain(&run);
     uhn_status status =
         (differences ? uhn_dense_differences : uhn_dense_energies)(dense, PyArray_DATA(states),
                                                                    (size_t)dims[0], &run.core,
@@ -168,9 +157,18 @@ static PyObject *dense_differences(PyObject *module, PyObject *args) {
 }
 
 PyMethodDef uhnpy_dense_functions[] = {
-    {"_dense_new", dense_new, METH_VARARGS, NULL},
-    {"_dense_settle", dense_settle, METH_VARARGS, NULL},
-    {"_dense_energies", dense_energies, METH_VARARGS, NULL},
-    {"_dense_differences", dense_differences, METH_VARARGS, NULL},
+    {"_dense_new", dense_new, METH_VARARGS,
+     PyDoc_STR("_dense_new($module, patterns, interaction, degree, scaled, /)\n--\n\n"
+               "The core's memory of +-1 patterns, in a capsule.")},
+    {"_dense_settle", dense_settle, METH_VARARGS,
+     PyDoc_STR("_dense_settle($module, engine, states, schedule, /)\n--\n\n"
+               "States at rest, those before the last sweep, sweeps done, status codes, and "
+               "whether the last sweep changed anything.")},
+    {"_dense_energies", dense_energies, METH_VARARGS,
+     PyDoc_STR("_dense_energies($module, engine, states, /)\n--\n\n"
+               "The energy of every state.")},
+    {"_dense_differences", dense_differences, METH_VARARGS,
+     PyDoc_STR("_dense_differences($module, engine, states, /)\n--\n\n"
+               "What turning over each unit alone would add to the energy.")},
     {NULL, NULL, 0, NULL},
 };

@@ -29,10 +29,9 @@ static PyObject *landscape_fixed_points(PyObject *module, PyObject *args) {
     if (!stable) {
         return NULL;
     }
-    uhnpy_equation none = {.core = uhn_equation_default()};
     uhn_error error = {.status = UHN_OK};
     uhnpy_run run;
-    uhnpy_run_begin(&run, &none, NPY_DOUBLE, n_units);
+    uhnpy_run_begin_plain(&run);
     uhn_status status =
         uhn_fixed_points(PyArray_DATA(weights), bias ? PyArray_DATA(bias) : NULL, n_units,
                          &run.core, PyArray_DATA((PyArrayObject *)stable), &error);

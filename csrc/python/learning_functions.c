@@ -5,7 +5,7 @@
 #include "run.h"
 #include "schedule.h"
 
-/* A matrix that a rule changes in place. */
+/* -1 with a ValueError unless a rule may change the matrix in place. */
 static int take_writeable(PyArrayObject *array, const char *what) {
     if (PyArray_ISWRITEABLE(array)) {
         return 0;
@@ -14,7 +14,7 @@ static int take_writeable(PyArrayObject *array, const char *what) {
     return -1;
 }
 
-/* -1 with a ValueError unless a mask (may be NULL) is n_units x n_units. */
+/* -1 with a ValueError unless an array (may be NULL) is n_units x n_units. */
 static int check_square(PyArrayObject *array, const char *what, npy_intp n_units) {
     if (!array || (PyArray_DIM(array, 0) == n_units && PyArray_DIM(array, 1) == n_units)) {
         return 0;
@@ -39,10 +39,9 @@ static PyObject *learn_storkey(PyObject *module, PyObject *args) {
         check_square(mask, "mask", PyArray_DIM(patterns, 1)) < 0) {
         return NULL;
     }
-    const uhnpy_equation equation = {.core = uhn_equation_default()};
     uhn_error error = {.status = UHN_OK};
     uhnpy_run run;
-    uhnpy_run_begin(&run, &equation, NPY_DOUBLE, 0);
+    uhnpy_run_begin_plain(&run);
     uhn_status status =
         uhn_learn_storkey(PyArray_DATA(patterns), (size_t)PyArray_DIM(patterns, 0),
                           (size_t)PyArray_DIM(patterns, 1), data(mask), &run.core,
@@ -77,10 +76,9 @@ static PyObject *learn_perceptron(PyObject *module, PyObject *args) {
         Py_XDECREF(weights);
         return NULL;
     }
-    const uhnpy_equation equation = {.core = uhn_equation_default()};
     uhn_error error = {.status = UHN_OK};
     uhnpy_run run;
-    uhnpy_run_begin(&run, &equation, NPY_DOUBLE, 0);
+    uhnpy_run_begin_plain(&run);
     uhn_status status =
         uhn_learn_perceptron(PyArray_DATA(patterns), (size_t)PyArray_DIM(patterns, 0),
                              (size_t)dims[0], data(mask), kappa, (size_t)max_raises, &run.core,
@@ -124,9 +122,11 @@ static PyObject *learn_dream(PyObject *module, PyObject *args) {
         check_square(mask, "mask", PyArray_DIM(state, 0)) < 0) {
         return NULL;
     }
-    Py_BEGIN_ALLOW_THREADS uhn_learn_dream(PyArray_DATA(state), (size_t)PyArray_DIM(state, 0),
-                                           step, data(mask), PyArray_DATA(weights));
-    Py_END_ALLOW_THREADS Py_RETURN_NONE;
+    Py_BEGIN_ALLOW_THREADS;
+    uhn_learn_dream(PyArray_DATA(state), (size_t)PyArray_DIM(state, 0), step, data(mask),
+                    PyArray_DATA(weights));
+    Py_END_ALLOW_THREADS;
+    Py_RETURN_NONE;
 }
 
 PyMethodDef uhnpy_learning_functions[] = {

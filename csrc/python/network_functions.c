@@ -8,12 +8,6 @@
 #include "run.h"
 #include "schedule.h"
 
-/* Begins a run that has no equation. */
-static void begin(uhnpy_run *run) {
-    const uhnpy_equation none = {.core = uhn_equation_default()};
-    uhnpy_run_begin(run, &none, NPY_DOUBLE, 0);
-}
-
 /* Reads (couplings, n_patterns, scale, bias, keep_diagonal) of a network of n_units. */
 static int take_network(PyObject *couplings, Py_ssize_t n_patterns, double scale,
                         PyObject *bias_object, int keep_diagonal, npy_intp n_units,
@@ -83,7 +77,7 @@ static PyObject *network_settle(PyObject *module, PyObject *args) {
     if (out[0] && out[1] && out[2] && out[3]) {
         uhn_error error = {.status = UHN_OK};
         uhnpy_run run;
-        begin(&run);
+        uhnpy_run_begin_plain(&run);
         uhn_status status =
             uhn_network_settle(&network, &schedule, PyArray_DATA(states), (size_t)dims[0],
                                &run.core, PyArray_DATA((PyArrayObject *)out[0]),
@@ -122,7 +116,7 @@ static PyObject *network_read(PyObject *args, bool energies) {
     }
     uhn_error error = {.status = UHN_OK};
     uhnpy_run run;
-    begin(&run);
+    uhnpy_run_begin_plain(&run);
     uhn_status status =
         (energies ? uhn_network_energies
                   : uhn_network_fields)(&network, PyArray_DATA(states), (size_t)dims[0],
@@ -163,7 +157,7 @@ static PyObject *network_hebb(PyObject *module, PyObject *args) {
     }
     uhn_error error = {.status = UHN_OK};
     uhnpy_run run;
-    begin(&run);
+    uhnpy_run_begin_plain(&run);
     uhn_status status =
         uhn_network_hebb(PyArray_DATA(counts), (size_t)n_units, PyArray_DATA(patterns),
                          (size_t)PyArray_DIM(patterns, 0), sign, &run.core, &error);

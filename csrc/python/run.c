@@ -80,6 +80,11 @@ void uhnpy_run_begin(uhnpy_run *run, const uhnpy_equation *equation, int type,
     run->thread = PyEval_SaveThread();
 }
 
+void uhnpy_run_begin_plain(uhnpy_run *run) {
+    const uhnpy_equation none = {.core = uhn_equation_default()};
+    uhnpy_run_begin(run, &none, NPY_DOUBLE, 0);
+}
+
 void uhnpy_run_end(uhnpy_run *run) { PyEval_RestoreThread(run->thread); }
 
 /* ----------------------------------------------------------------------------- callables -- */

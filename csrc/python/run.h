@@ -29,6 +29,8 @@ typedef struct uhnpy_run {
 /* `type` (of NumPy) and `n_features` are what the callables of the equation get to see. */
 void uhnpy_run_begin(uhnpy_run *run, const uhnpy_equation *equation, int type,
                      size_t n_features);
+/* The same for a call that has no equation. */
+void uhnpy_run_begin_plain(uhnpy_run *run);
 void uhnpy_run_end(uhnpy_run *run);
 
 /* The callbacks of an equation whose similarity or separation is a callable. */

@@ -22,7 +22,7 @@ int uhnpy_take_exact(PyObject *object, const char *what, int type, int n_axes, b
     return -1;
 }
 
-static int take_name(const char *name, const char *const *names, int n, const char *what) {
+int uhnpy_take_name(const char *name, const char *const *names, int n, const char *what) {
     for (int i = 0; i < n; i++) {
         if (strcmp(name, names[i]) == 0) {
             return i;
@@ -32,10 +32,16 @@ static int take_name(const char *name, const char *const *names, int n, const ch
     return -1;
 }
 
+int uhnpy_take_tie(const char *name, uhn_tie *out) {
+    static const char *const ties[UHN_N_TIES] = {"keep", "+1", "-1"};
+    int found = uhnpy_take_name(name, ties, UHN_N_TIES, "tie");
+    *out = (uhn_tie)found;
+    return found < 0 ? -1 : 0;
+}
+
 int uhnpy_take_schedule(PyObject *tuple, size_t n_units, uhn_schedule *out) {
     static const char *const orders[UHN_N_ORDERS] = {"sync", "permutation", "replacement",
                                                      "sequential", "given"};
-    static const char *const ties[UHN_N_TIES] = {"keep", "+1", "-1"};
     const char *order, *tie;
     PyObject *given_object, *clamped_object, *temperatures_object;
     PyArrayObject *given, *clamped, *temperatures;
@@ -53,9 +59,9 @@ int uhnpy_take_schedule(PyObject *tuple, size_t n_units, uhn_schedule *out) {
                          &temperatures) < 0) {
         return -1;
     }
-    int which = take_name(order, orders, UHN_N_ORDERS, "order");
-    int rule = take_name(tie, ties, UHN_N_TIES, "tie");
-    if (which < 0 || rule < 0) {
+    uhn_tie rule;
+    int which = uhnpy_take_name(order, orders, UHN_N_ORDERS, "order");
+    if (which < 0 || uhnpy_take_tie(tie, &rule) < 0) {
         return -1;
     }
     if (first < 0 || n < 0 || (which == UHN_ORDER_GIVEN && !given) ||
@@ -71,7 +77,7 @@ int uhnpy_take_schedule(PyObject *tuple, size_t n_units, uhn_schedule *out) {
         .seed = seed,
         .first_sweep = (size_t)first,
         .n_sweeps = (size_t)n,
-        .tie = (uhn_tie)rule,
+        .tie = rule,
         .clamped = clamped ? PyArray_DATA(clamped) : NULL,
         .temperatures = temperatures ? PyArray_DATA(temperatures) : NULL,
     };

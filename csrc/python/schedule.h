@@ -1,5 +1,5 @@
 /*
- * schedule.h - the dynamics of two-state units as Python hands it over.
+ * schedule.h - what the two-state models hand over: schedules, names, arrays.
  */
 #ifndef UHNPY_SCHEDULE_H
 #define UHNPY_SCHEDULE_H
@@ -17,7 +17,14 @@ int uhnpy_take_schedule(PyObject *tuple, size_t n_units, uhn_schedule *out);
 int uhnpy_take_exact(PyObject *object, const char *what, int type, int n_axes, bool optional,
                      PyArrayObject **out);
 
-/* Functions of the module that serve the two-state models; their callers are in uhn.models. */
+/* The place of `name` among n names; -1 with a ValueError if it is none of them. */
+int uhnpy_take_name(const char *name, const char *const *names, int n, const char *what);
+
+/* "keep", "+1" or "-1". */
+int uhnpy_take_tie(const char *name, uhn_tie *out);
+
+/* Functions of the module that serve the two-state models; their callers are in uhn.models and
+ * uhn.analysis. */
 extern PyMethodDef uhnpy_network_functions[];
 extern PyMethodDef uhnpy_dense_functions[];
 extern PyMethodDef uhnpy_sdm_functions[];

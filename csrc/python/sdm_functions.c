@@ -10,8 +10,6 @@
 #include "errors.h"
 #include "run.h"
 
-static const uhnpy_equation no_equation;
-
 /* Checks that the arrays are those of one memory. `counters` may be NULL, if nobody asks. */
 static int take_memory(PyArrayObject *addresses, PyArrayObject *counters, Py_ssize_t n_features,
                        Py_ssize_t radius, uhn_sdm *out) {
@@ -39,18 +37,6 @@ static int check_columns(PyArrayObject *rows, const char *what, size_t n_columns
     return -1;
 }
 
-static int take_tie(const char *name, uhn_tie *out) {
-    static const char *const ties[UHN_N_TIES] = {"keep", "+1", "-1"};
-    for (int i = 0; i < UHN_N_TIES; i++) {
-        if (strcmp(name, ties[i]) == 0) {
-            *out = (uhn_tie)i;
-            return 0;
-        }
-    }
-    PyErr_Format(PyExc_ValueError, "tie %s is not known", name);
-    return -1;
-}
-
 /* _sdm_addresses(seed, first, n_features, out) */
 static PyObject *sdm_addresses(PyObject *module, PyObject *args) {
     (void)module;
@@ -70,27 +56,6 @@ static PyObject *sdm_addresses(PyObject *module, PyObject *args) {
     Py_BEGIN_ALLOW_THREADS;
     uhn_sdm_addresses(seed, (size_t)first, (size_t)PyArray_DIM(out, 0), (size_t)n_features,
                       PyArray_DATA(out));
-    Py_END_ALLOW_THREADS;
-    Py_RETURN_NONE;
-}
-
-/* _sdm_pack(rows, out) */
-static PyObject *sdm_pack(PyObject *module, PyObject *args) {
-    (void)module;
-    PyObject *objects[2];
-    PyArrayObject *rows, *out;
-    if (!PyArg_ParseTuple(args, "OO", &objects[0], &objects[1]) ||
-        uhnpy_take_exact(objects[0], "rows", NPY_INT8, 2, false, &rows) < 0 ||
-        uhnpy_take_exact(objects[1], "out", NPY_UINT64, 2, false, &out) < 0) {
-        return NULL;
-    }
-    if (PyArray_DIM(out, 0) != PyArray_DIM(rows, 0) ||
-        PyArray_DIM(out, 1) != (PyArray_DIM(rows, 1) + 63) / 64 || !PyArray_ISWRITEABLE(out)) {
-        return uhnpy_fail(PyExc_ValueError, "out must be writeable, of a word for 64 columns");
-    }
-    Py_BEGIN_ALLOW_THREADS;
-    uhn_pack_rows(PyArray_DATA(rows), (size_t)PyArray_DIM(rows, 0),
-                  (size_t)PyArray_DIM(rows, 1), PyArray_DATA(out));
     Py_END_ALLOW_THREADS;
     Py_RETURN_NONE;
 }
@@ -126,7 +91,7 @@ static PyObject *sdm_write(PyObject *module, PyObject *args) {
     uhn_error error = {.status = UHN_OK};
     size_t n_written;
     uhnpy_run run;
-    uhnpy_run_begin(&run, &no_equation, NPY_DOUBLE, sdm.n_features);
+    uhnpy_run_begin_plain(&run);
     uhn_status status =
         uhn_sdm_write(&sdm, (size_t)radius, PyArray_DATA(rows), PyArray_DATA(words), (size_t)n,
                       &run.core, &n_written, PyArray_DATA(active), &error);
@@ -155,7 +120,8 @@ static PyObject *sdm_read(PyObject *module, PyObject *args) {
         uhnpy_take_exact(objects[1], "counters", NPY_INT16, 2, false, &counters) < 0 ||
         uhnpy_take_exact(objects[2], "queries", NPY_INT8, 2, false, &queries) < 0 ||
         take_memory(addresses, counters, n_features, radius, &sdm) < 0 ||
-        check_columns(queries, "queries", sdm.n_features) < 0 || take_tie(tie_name, &tie) < 0) {
+        check_columns(queries, "queries", sdm.n_features) < 0 ||
+        uhnpy_take_tie(tie_name, &tie) < 0) {
         return NULL;
     }
     const bool words = strcmp(what, "words") == 0, sums = strcmp(what, "sums") == 0;
@@ -171,7 +137,7 @@ static PyObject *sdm_read(PyObject *module, PyObject *args) {
     }
     uhn_error error = {.status = UHN_OK};
     uhnpy_run run;
-    uhnpy_run_begin(&run, &no_equation, NPY_DOUBLE, sdm.n_features);
+    uhnpy_run_begin_plain(&run);
     uhn_status status =
         uhn_sdm_read(&sdm, (size_t)radius, PyArray_DATA(queries), (size_t)dims[0], tie,
                      &run.core, words ? PyArray_DATA(result) : NULL,
@@ -206,7 +172,7 @@ static PyObject *sdm_active(PyObject *module, PyObject *args) {
     }
     uhn_error error = {.status = UHN_OK};
     uhnpy_run run;
-    uhnpy_run_begin(&run, &no_equation, NPY_DOUBLE, sdm.n_features);
+    uhnpy_run_begin_plain(&run);
     uhn_status status =
         uhn_sdm_active(&sdm, (size_t)radius, PyArray_DATA(queries), (size_t)dims[0], &run.core,
                        PyArray_DATA(active), &error);
@@ -222,9 +188,6 @@ PyMethodDef uhnpy_sdm_functions[] = {
     {"_sdm_addresses", sdm_addresses, METH_VARARGS,
      PyDoc_STR("_sdm_addresses($module, seed, first, n_features, out, /)\n--\n\n"
                "Fill out with the random addresses of locations from `first` on.")},
-    {"_sdm_pack", sdm_pack, METH_VARARGS,
-     PyDoc_STR("_sdm_pack($module, rows, out, /)\n--\n\n"
-               "Bits of rows of +1 and -1, 64 a word.")},
     {"_sdm_write", sdm_write, METH_VARARGS,
      PyDoc_STR("_sdm_write($module, addresses, counters, n_features, radius, rows, words, "
                "n_written, /)\n--\n\n"

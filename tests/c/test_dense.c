@@ -54,8 +54,8 @@ static void kernels_of(const char *path, const uhn_bit_kernels *kernels, rng *r)
             CHECK(found.sum == want.sum && found.set == want.set && found.most == want.most &&
                       found.least == want.least,
                   "%s, %zu patterns, step %d", path, n, step);
-            CHECK(kernels->masked_total(bits, n_words, values) == total, "%s, %zu patterns",
-                  path, n);
+            CHECK(kernels->masked_sum(bits, n_words, values) == total, "%s, %zu patterns", path,
+                  n);
         }
     }
 }
@@ -65,7 +65,11 @@ static void test_kernels(rng *r) {
     kernels_of("generic", &uhn_bits_generic, r);
 #if defined(__x86_64__)
     if (strstr(available, "avx2")) kernels_of("avx2", &uhn_bits_avx2, r);
-    if (strstr(available, "avx512")) kernels_of("avx512", &uhn_bits_avx512, r);
+    if (strstr(available, "avx512")) {
+        kernels_of("avx512", &uhn_bits_avx512, r);
+        if (__builtin_cpu_supports("avx512vpopcntdq"))
+            kernels_of("avx512popcnt", &uhn_bits_avx512popcnt, r);
+    }
 #elif defined(__aarch64__)
     if (strstr(available, "neon")) kernels_of("neon", &uhn_bits_neon, r);
 #endif
@@ -201,6 +205,8 @@ static int stop_at_once(void *context) {
     return 1;
 }
 
+static int stop_after(void *context) { return --*(long *)context < 0; }
+
 /* Threads, buffers left out, calls that are stopped or wrong. */
 static void test_calls(rng *r) {
     enum { N = 300, K = 900, B = 60 };
@@ -287,6 +293,7 @@ static void test_calls(rng *r) {
                  {3, 3, UHN_RECTIFIED_POLYNOMIAL, 2e6, false, UHN_BAD_PARAMETER},
                  {3, 3, UHN_EXPONENTIAL, 0, true, UHN_BAD_PARAMETER}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        error.message[0] = 0;
         CHECK_STATUS(uhn_dense_new(patterns, wrong[i].k, wrong[i].n,
                                    (uhn_interaction)wrong[i].interaction, wrong[i].degree,
                                    wrong[i].scaled, NULL, &dense, &error),
@@ -300,11 +307,40 @@ static void test_calls(rng *r) {
     free(energies);
 }
 
+static int count_polls(void *context) {
+    ++*(long *)context;
+    return 0;
+}
+
+/* One pattern, but tables of as many places as there are units. */
+static void test_polls_of_tables(rng *r) {
+    enum { N = 300000 };
+    int8_t *pattern = must_alloc(N);
+    fill_signs(pattern, N, r);
+    for (int kind = 0; kind < UHN_N_INTERACTIONS; kind++) {
+        long n_polls = 0;
+        uhn_dense *dense = NULL;
+        uhn_run run = {.n_threads = 1, .stop = count_polls, .stop_context = &n_polls};
+        CHECK_OK(
+            uhn_dense_new(pattern, 1, N, (uhn_interaction)kind, 3, false, &run, &dense, NULL));
+        uhn_dense_free(dense);
+        CHECK(n_polls > 20, "%ld polls", n_polls);
+        long left = n_polls / 2;
+        run = (uhn_run){.n_threads = 1, .stop = stop_after, .stop_context = &left};
+        CHECK_STATUS(uhn_dense_new(pattern, 1, N, (uhn_interaction)kind, 3, false, &run, &dense,
+                                   NULL),
+                     UHN_STOPPED);
+        CHECK(!dense);
+    }
+    free(pattern);
+}
+
 int main(void) {
     rng r = {.state = 2016};
     test_kernels(&r);
     test_packing(&r);
     test_textbook(&r);
     test_calls(&r);
+    test_polls_of_tables(&r);
     return check_done();
 }

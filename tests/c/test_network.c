@@ -381,6 +381,51 @@ static void test_wide(rng *r) {
     free(patterns), free(states), free(columns), free(fields), free(ends);
 }
 
+/* Couplings whose sums are rounded, and often 0 but for that: a run sweep by sweep is the run in one
+ * piece, as sums are made afresh before each sweep. */
+static void test_rounded(rng *r) {
+    enum { N = 13, SWEEPS = 5 };
+    static const uhn_order orders[] = {UHN_ORDER_PERMUTATION, UHN_ORDER_REPLACEMENT,
+                                       UHN_ORDER_SEQUENTIAL};
+    double weights[N * N];
+    int8_t start[N], whole[N], parts[N];
+    int64_t sweeps;
+    uint8_t code, changed;
+    for (int round = 0; round < 2000; round++) {
+        for (size_t i = 0; i < N * N; i++) weights[i] = ((double)rng_below(r, 7) - 3) / 10;
+        for (size_t i = 0; i < N; i++) start[i] = parts[i] = sign_of(r);
+        const uhn_network network = {.n_units = N, .weights = weights, .scale = 1};
+        uhn_schedule schedule = {.order = orders[round % 3], .seed = 7, .n_sweeps = SWEEPS};
+        CHECK_OK(uhn_network_settle(&network, &schedule, start, 1, NULL, whole, &sweeps, &code,
+                                    &changed, NULL));
+        const size_t n_done = (size_t)sweeps;
+        schedule.n_sweeps = 1;
+        for (size_t t = 0; t < n_done; t++) {
+            schedule.first_sweep = t;
+            CHECK_OK(uhn_network_settle(&network, &schedule, parts, 1, NULL, parts, &sweeps,
+                                        &code, &changed, NULL));
+        }
+        CHECK(!memcmp(whole, parts, N), "round %d: %zu sweeps in one piece", round, n_done);
+    }
+}
+
+/* The largest counts there are: sums and energies that leave 32 bits. */
+static void test_large_counts(void) {
+    enum { N = 5 };
+    int32_t counts[N * N];
+    const int8_t state[N] = {1, 1, 1, 1, 1};
+    double fields[N], energy;
+    const uhn_network network = {.n_units = N,
+                                 .counts32 = counts,
+                                 .keep_diagonal = true,
+                                 .scale = 1};
+    for (size_t i = 0; i < N * N; i++) counts[i] = INT32_MAX;
+    CHECK_OK(uhn_network_fields(&network, state, 1, NULL, fields, NULL));
+    CHECK_OK(uhn_network_energies(&network, state, 1, NULL, &energy, NULL));
+    for (size_t i = 0; i < N; i++) CHECK(fields[i] == N * (double)INT32_MAX, "%g", fields[i]);
+    CHECK(energy == -0.5 * N * N * (double)INT32_MAX, "%g", energy);
+}
+
 #define REFUSED(call, wanted, word)                                                            \
     do {                                                                                       \
         uhn_error record = {.message = "untouched"}, *error = &record;                         \
@@ -472,6 +517,34 @@ static void test_stop(rng *r) {
     }
 }
 
+static int count_polls(void *context) {
+    ++*(long *)context;
+    return 0;
+}
+
+/* Patterns are compared in pairs, for each unit anew if there is a mask: long before the first raise. */
+static void test_polls_of_overlaps(rng *r) {
+    enum { K = 1500, N = 3 };
+    int8_t *patterns = must_alloc(K * N);
+    uint8_t mask[N * N];
+    int32_t weights[N * N];
+    double stabilities[N];
+    long n_polls = 0;
+    const uhn_run run = {.n_threads = 1, .stop = count_polls, .stop_context = &n_polls};
+    for (size_t i = 0; i < K * N; i++) patterns[i] = sign_of(r);
+    memset(mask, 1, sizeof mask);
+    CHECK_OK(
+        uhn_learn_perceptron(patterns, K, N, mask, 0, 0, &run, weights, stabilities, NULL));
+    /* More than a million pairs a unit, which should be less than fifty thousand a poll. */
+    CHECK(n_polls > 20 * N, "%ld polls", n_polls);
+    long left = n_polls / 2;
+    const uhn_run stopped = {.n_threads = 1, .stop = stop_later, .stop_context = &left};
+    CHECK_STATUS(uhn_learn_perceptron(patterns, K, N, mask, 0, 0, &stopped, weights,
+                                      stabilities, NULL),
+                 UHN_STOPPED);
+    free(patterns);
+}
+
 int main(void) {
     static problem p;
     rng r = {.state = 5};
@@ -481,7 +554,10 @@ int main(void) {
     }
     for (unsigned long number = 0; number < 60; number++) test_hebb(&r, number);
     test_wide(&r);
+    test_rounded(&r);
+    test_large_counts();
     test_wrong();
     test_stop(&r);
+    test_polls_of_overlaps(&r);
     return check_done();
 }

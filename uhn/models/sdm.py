@@ -204,7 +204,7 @@ class SparseDistributedMemory(Model):
             else:
                 name = f"locations[{start}:{start + len(block)}]"
                 rows, _ = real_rows(given[start : start + step], self.n_features, name)
-                _core._sdm_pack(encode(rows, self.coding, name), block)
+                block[:] = _core._pack_rows(encode(rows, self.coding, name))
         # Zeros that are written: pages that the system has still to clear would all be met by
         # the first write, which cannot be stopped between its rows.
         self._counters = np.empty((self.n_locations, self.word_length), dtype=np.int16)
@@ -598,7 +598,7 @@ class SparseDistributedMemory(Model):
             counters = np.empty((room, self.word_length), dtype=np.int16)
             addresses[:n], counters[:n] = self._rows()
             self._addresses, self._counters = addresses, counters
-        _core._sdm_pack(bits, self._addresses[n:total])
+        self._addresses[n:total] = _core._pack_rows(bits)
         self._counters[n:total] = words
         self._n_written = total
 
