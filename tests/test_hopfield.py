@@ -83,7 +83,7 @@ def test_document_form_of_hebb() -> None:
     patterns = signs(1, 8, 15).astype(float)
     w = (patterns[:, :, None] * patterns[:, None, :]).sum(axis=0) / 8 - np.eye(15)
     network = HopfieldNetwork(15, scale="patterns").store(patterns)
-    assert np.abs(network.weights - w).max() < 1e-15
+    assert np.array_equal(network.weights, w), "whole numbers over 8"
 
 
 @pytest.mark.parametrize("rule", ["hebb", "storkey", "pseudo_inverse", "perceptron"])
@@ -117,8 +117,9 @@ def test_storkey_is_the_textbook_rule(masked: bool) -> None:
         mask = symmetric_mask(seed, n, 0.6) if masked else None
         network = HopfieldNetwork(n, "storkey", mask=mask).store(patterns)
         expected = twin.storkey(patterns, mask)
-        # Each of k terms is rounded a few times, and no entry exceeds a few units.
-        assert np.abs(network.weights - expected).max() < 1e-13
+        # k terms of two sums of n products below 1 and four roundings more, to first order.
+        assert np.abs(expected).max() < 1
+        assert np.abs(network.weights - expected).max() <= k * (2 * n + 4) * 2.0**-53
         assert np.array_equal(network.weights, network.weights.T)
         assert not np.diagonal(network.weights).any()
 
@@ -142,7 +143,7 @@ def test_storkey_depends_on_the_order() -> None:
         HopfieldNetwork(24).store(patterns[::-1]).weights,
     )
     one = HopfieldNetwork(24, "storkey").store(patterns[0])
-    assert np.abs(one.weights - HopfieldNetwork(24).store(patterns[0]).weights).max() < 1e-16
+    assert np.array_equal(one.weights, HopfieldNetwork(24).store(patterns[0]).weights)
 
 
 def test_pseudo_inverse_is_the_formula() -> None:
@@ -618,11 +619,16 @@ def test_dynamics_are_those_of_the_twin(kind: str) -> None:
     exact = network._wiring().couplings.dtype != np.float64
     low = -1 if network.coding == "bipolar" else 0
     w, b = network.weights, network.bias
+    # Over 16 and by halves whole numbers stay exact in the twin, ties too.
+    exact = exact and network.scale == "neurons" and kind != "hebb, biased"
+    # Elsewhere both add 16 products and the bias, each in its own order.
+    rounding = 2 * 17 * 2.0**-53 * (np.abs(w).sum(axis=1) + np.abs(b)).max()
     given = [3, 1, 2, 1, 15]
     for seed, state in enumerate(states_for(network, 80, 6)):
         fields = network.fields(state)
         expected = [twin.field(w, b, state, i) for i in range(16)]
-        assert np.abs(fields - expected).max() < 1e-13
+        assert np.abs(fields - expected).max() <= (0 if exact else rounding)
+        assert exact or min(abs(h) for h in expected) > rounding, "no tie of rounding"
         for order in ("random", "replacement", "sequential", given):
             name = (
                 {"random": "permutation"}.get(order, order)
@@ -632,19 +638,14 @@ def test_dynamics_are_those_of_the_twin(kind: str) -> None:
             schedule = (name, given, seed)
             units = reference_network.sweep_order(schedule, 16, 0)
             after = twin.sweep(w, b, state, units, low)
-            # Where the twin's own rounding makes or breaks a tie there is nothing to compare.
-            if exact and network.scale == "neurons" and not b.any():
-                assert np.array_equal(
-                    network.retrieve(state, seed=seed, order=order, n_steps=1), after
-                )
-            elif min(abs(h) for h in expected) > 1e-12:
-                got = network.retrieve(state, seed=seed, order=order, n_steps=1)
-                assert np.array_equal(got, after)
-        if min(abs(h) for h in expected) > 1e-12 or exact:
-            got = network.retrieve(state, mode="sync", n_steps=1)
-            assert np.array_equal(got, twin.sync(w, b, state, low))
+            got = network.retrieve(state, seed=seed, order=order, n_steps=1)
+            assert np.array_equal(got, after)
+        got = network.retrieve(state, mode="sync", n_steps=1)
+        assert np.array_equal(got, twin.sync(w, b, state, low))
         if network._wiring().symmetric:
-            assert abs(network.energy(state) - twin.energy(w, b, state)) < 1e-12
+            off = abs(network.energy(state) - twin.energy(w, b, state))
+            # Half of the sum of 16 fields, and the constant of units of 0 and 1.
+            assert off <= (0 if exact else 2 * 16 * rounding)
 
 
 @pytest.mark.parametrize("diagonal", ["zero", "keep"])
@@ -855,8 +856,9 @@ def test_given_weights_know_no_patterns() -> None:
     for what in ("overlaps", "weights"):
         with pytest.raises(ValueError, match="knows no patterns"):
             getattr(result, what)
-    assert "2 features" not in repr(result)
-    assert "energy" in result._repr_html_()
+    assert "1 query of 4 features" in repr(result)
+    page = result._repr_html_()
+    assert "energy" in page and "of memory" not in page and "entropy" not in page
     with pytest.raises(ValueError, match="weights of this network were given"):
         network.store(np.ones(4))
     with pytest.raises(ValueError, match="knows no patterns"):
@@ -1063,11 +1065,14 @@ def test_the_transition_of_the_network() -> None:
         overlaps = np.concatenate(found)
         # At 0.12 and this N one or two in a hundred escape, which no infinite network's do.
         assert (overlaps > 0.9).mean() > 0.97
-        stayed = overlaps[overlaps > 0.9].mean()
-        assert abs(stayed - twin.retrieval_overlap(alpha)) < 0.003
+        stayed = overlaps[overlaps > 0.9]
+        error = stayed.std(ddof=1) / math.sqrt(len(stayed))
+        assert error < 0.003 / 5, "the test can tell"
+        assert within(stayed.mean(), twin.retrieval_overlap(alpha), error)
     patterns = signs(214, 200, 1000)
     result = HopfieldNetwork(1000).store(patterns).recall(patterns)
-    assert np.diagonal(result.overlaps).mean() < 0.6
+    lost = np.diagonal(result.overlaps)
+    assert lost.mean() + 5 * lost.std(ddof=1) / math.sqrt(len(lost)) < 0.6
 
 
 def test_the_constants_of_the_theory() -> None:
