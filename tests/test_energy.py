@@ -317,6 +317,21 @@ def test_a_recall_tells_energies_and_who_answered() -> None:
         r.memories(41)
 
 
+def test_weights_of_both_signs_count_by_their_size() -> None:
+    """Entropy and rank are of |w|: a negative of a pattern is as strong as the pattern."""
+    memory = uhn.Memory(np.eye(3), separation="identity")
+    r = memory.recall([[1.0, -2.0, 1.0], [0.0, 0.0, -4.0]], 1)
+    assert r.weights.tolist() == [[1, -2, 1], [0, 0, -4]]
+    # 1/4, 1/2, 1/4: three halves of log 2; then one weight alone.
+    assert np.allclose(r.entropy, [1.5 * np.log(2), 0], rtol=8 * 2.0**-53, atol=0)
+    assert np.allclose(r.n_effective, [2**1.5, 1], rtol=16 * 2.0**-53, atol=0)
+    indices, weights = r.memories(3)
+    assert indices.tolist() == [[1, 0, 2], [2, 0, 1]], "ties in the order of the patterns"
+    assert weights.tolist() == [[-2, 1, 1], [-4, 0, 0]]
+    one = memory.recall([1.0, -2.0, 1.0], 1)
+    assert one.entropy == r.entropy[0] and isinstance(one.n_effective, float)
+
+
 def test_a_trace_is_the_way_the_states_went() -> None:
     patterns, states, _ = case("dot", "softmax", 7)
     memory = uhn.Memory(patterns, beta=2.0)
