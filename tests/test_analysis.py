@@ -218,6 +218,24 @@ def test_more_trials_keep_those_there_were() -> None:
         assert np.array_equal(few.cues(n_flips, mu), many.cues(n_flips, mu)[:4])
 
 
+def test_every_cell_has_luck_of_its_own() -> None:
+    """Which units are flipped differs between patterns, trials, numbers of flips and seeds."""
+    xi = patterns_of(9, 3, 60)
+    flips = {
+        ((cue != xi[mu]).tobytes(), n_flips)
+        for seed in (1, 2)
+        for n_flips in (20, 21)
+        for mu in range(3)
+        for cue in analysis._Cells(None, xi, 5, seed, 1.0, {}).cues(n_flips, mu)
+    }
+    # Two of C(60, 20) = 4e15 subsets are the same with a chance of 1e-12 among 60.
+    assert len(flips) == 2 * 2 * 3 * 5
+    # Nor is a cell of 21 flips that of 20 and one more: of 20 some 7 are shared by chance.
+    cells = analysis._Cells(None, xi, 5, 1, 1.0, {})
+    shared = ((cells.cues(20, 0) != xi[0]) & (cells.cues(21, 0) != xi[0])).sum(axis=1)
+    assert (shared < 20).all()
+
+
 def test_every_unit_is_flipped_as_often() -> None:
     """Flips are uniform: chi-square over the units within 5 standard deviations of its mean."""
     xi = patterns_of(9, 1, 50)
