@@ -151,10 +151,15 @@ def test_pseudo_inverse_is_the_formula() -> None:
         patterns = signs(20 + seed, k, n)
         kept = HopfieldNetwork(n, "pseudo_inverse", diagonal="keep").store(patterns)
         expected = twin.pseudo_inverse(patterns)
-        assert np.abs(kept.weights - expected).max() < 1e-12
+        # An inverse of k x k numbers is off by k roundings times the condition number (Higham,
+        # ch. 14), a projector by its root; products of k and n terms besides.
+        condition = np.linalg.cond(patterns @ patterns.T)
+        error = (4 * k * condition + 2 * n) * 2.0**-53
+        assert error < 2e-13
+        assert np.abs(kept.weights - expected).max() <= error
         np.fill_diagonal(expected, 0)
         zero = HopfieldNetwork(n, "pseudo_inverse").store(patterns)
-        assert np.abs(zero.weights - expected).max() < 1e-12
+        assert np.abs(zero.weights - expected).max() <= error
         assert not np.diagonal(zero.weights).any()
 
 
@@ -166,9 +171,12 @@ def test_pseudo_inverse_projects_on_the_span() -> None:
     network = HopfieldNetwork(50, "pseudo_inverse", diagonal="keep").store(patterns)
     w = network.weights
     assert np.array_equal(w, w.T)
-    assert np.abs(w @ w - w).max() < 1e-12
-    assert np.abs(patterns @ w - patterns).max() < 1e-12
-    assert abs(np.trace(w) - 10) < 1e-10  # the rank
+    # Rows of the basis are orthonormal to some roundings of 50 products each; |w| is at most 1,
+    # a row of patterns 50 terms of that.
+    rounding = 8 * 50 * 2.0**-53
+    assert np.abs(w @ w - w).max() <= rounding
+    assert np.abs(patterns @ w - patterns).max() <= 10 * rounding
+    assert abs(np.trace(w) - 10) <= 10 * rounding  # the rank
     assert np.array_equal(network.retrieve(patterns), patterns)
 
 
@@ -194,7 +202,8 @@ def test_perceptron_raises_the_least_stable(masked: bool) -> None:
         expected, least = twin.perceptron(patterns, kappa, 20 * k, mask)
         assert np.array_equal(network.weights, expected)
         held = network.stabilities()
-        assert np.abs(held.min(axis=0) - least).max() < 1e-12
+        # A whole number over the root of one: three roundings here, two there.
+        assert np.abs(held.min(axis=0) - least).max() <= 8 * 2.0**-53 * np.abs(least).max()
 
 
 def test_perceptron_reaches_its_margin() -> None:
@@ -242,9 +251,13 @@ def test_covariance_is_the_formula(f: float) -> None:
         if diagonal == "zero":
             np.fill_diagonal(a, 0)
         a = a * {"none": 1, "neurons": 1 / 25, "patterns": 1 / 6}[scale]
-        assert np.abs(network.weights - a).max() < 1e-13 * max(1, np.abs(a).max())
+        # Six terms of a few roundings each, of both signs.
+        terms = (
+            6 * max(f, 1 - f) ** 2 / (f * (1 - f)) * np.abs(a).max() / np.abs(expected).max()
+        )
+        assert np.abs(network.weights - a).max() <= (6 + 10) * 2.0**-53 * terms
         middle = (f - 0.5) * {"none": 25, "neurons": 1, "patterns": 25 / 6}[scale]
-        assert np.abs(network.bias - middle).max() < 1e-13
+        assert np.abs(network.bias - middle).max() <= 2 * 2.0**-53 * abs(middle)
 
 
 def test_covariance_keeps_what_hebb_loses() -> None:
