@@ -138,7 +138,8 @@ def test_learning_rules_at_a_load_of_three_tenths() -> None:
         ]:
             shares[rule].append(analysis.stable_fraction(reference.Network(w), xi))
     assert np.mean(shares["projector"]) == 1
-    assert np.mean(shares["storkey"]) > 0.9
+    # "Nearly all", by more than four standard errors over the networks.
+    assert np.mean(shares["storkey"]) - 4 * np.std(shares["storkey"]) / math.sqrt(20) > 0.9
     share, p = np.mean(shares["hebb"]), theory.hopfield_bit_error((k - 1) / n)
     # 600 patterns, of which those of one network share their luck: count the networks.
     error = np.std(shares["hebb"]) / math.sqrt(20)

@@ -177,6 +177,20 @@ def test_projected_gradient_never_raises_the_energy() -> None:
     assert leaky.energy(v) == pytest.approx(exact, abs=1e-13)
 
 
+def test_a_neuron_at_its_bound_rests() -> None:
+    """What pushes outwards moves nothing: such a state is at rest from the beginning."""
+    network = ContinuousHopfieldNetwork.from_weights(
+        np.zeros((2, 2)), [3.0, -2.0], activation="clip", leak=False
+    )
+    end = network.run([[1.0, -1.0], [0.5, -1.0]], 1, 0.125)
+    assert end.status.tolist() == ["fixed point"] * 2
+    assert end.n_steps.tolist() == [0, 2] and end.rate.tolist() == [0, 0]
+    assert end.state.tolist() == [[1, -1]] * 2
+    # 0.5 + 3 / 8, then the bound: the rate before that is what is left to it, not the slope.
+    short = network.run([0.5, -1.0], 0.125, 0.125)
+    assert (short.status, short.state[0], short.rate) == ("step limit", 0.875, 0.125)
+
+
 # ---------------------------------------------------------------------------------- memories --
 
 

@@ -1208,7 +1208,10 @@ def test_learning_rules_at_a_load_that_hebb_cannot_bear() -> None:
         kernel = kept(HopfieldNetwork(100).store(patterns).dream(20), patterns)
         curves.append([*curve, *rules, kernel])
     hebb, some, lifted, destroyed, storkey, projector, margin, kernel = np.mean(curves, axis=0)
-    assert hebb < 0.2
+    # Hebb keeps a pattern if none of 100 units is wrong; 60 patterns were asked. "Nearly all"
+    # and "nothing" leave 6 and 3 of 60 to chance.
+    keeps = (1 - twin.one_step_error(100, 30)) ** 100
+    assert within(hebb, keeps, math.sqrt(keeps * (1 - keeps) / 60))
     assert hebb < some
     assert lifted > 0.9
     assert destroyed < 0.05
