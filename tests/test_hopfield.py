@@ -353,7 +353,9 @@ def test_unlearning_is_the_paper(rule: str, scale: str) -> None:
     a = network.weights / unit
     expected = unit * twin.unlearn(a, unit, 0.25, range(12), 5, 30)
     network.unlearn(12, epsilon=0.25, seed=5, n_steps=30)
-    assert np.abs(network.weights - expected).max() < 1e-12 * np.abs(expected).max()
+    # 12 subtractions of epsilon, and the weights divided and multiplied by their unit.
+    rounding = 2 * (12 + 4) * 2.0**-53 * np.abs(expected).max()
+    assert np.abs(network.weights - expected).max() <= rounding
     assert np.array_equal(network.weights, network.weights.T)
     assert not np.diagonal(network.weights).any()
     assert len(network) == k
@@ -379,7 +381,9 @@ def test_unlearning_given_weights_and_a_mask() -> None:
     patterns = signs(64, 5, n)
     hebb = HopfieldNetwork(n).store(patterns)
     given = HopfieldNetwork.from_weights(hebb.weights).unlearn(10, epsilon=0.1)
-    assert np.abs(given.weights - hebb.unlearn(10, epsilon=0.1).weights).max() < 1e-15
+    # Ten subtractions from weights of at most 5/20 + 10 * 0.1/20.
+    off = np.abs(given.weights - hebb.unlearn(10, epsilon=0.1).weights).max()
+    assert off <= 2 * (10 + 2) * 2.0**-53 * 0.3
     mask = symmetric_mask(65, n, 0.4)
     sparse = HopfieldNetwork(n, mask=mask).store(patterns).unlearn(10, epsilon=0.1)
     assert not sparse.weights[~mask].any()
@@ -397,18 +401,28 @@ def test_unlearning_ends_learning_for_rules_that_look_back() -> None:
 def test_the_dreaming_kernel_runs_from_hebb_to_the_projector() -> None:
     patterns = signs(67, 9, 30)
     hebb = HopfieldNetwork(30, diagonal="keep").store(patterns)
-    assert np.abs(hebb.dream(0).weights - hebb.weights).max() < 1e-14
+    # Singular vectors of 9 x 30 signs are orthonormal to some roundings a product; weights are
+    # below 1.
+    rounding = 8 * 30 * 2.0**-53
+    assert np.abs(hebb.dream(0).weights - hebb.weights).max() <= rounding
+    overlaps = patterns @ patterns.T / 30
     for t in (0.3, 2.0, 50.0):
         dreamt = hebb.dream(t)
-        assert np.abs(dreamt.weights - twin.dreaming_kernel(patterns, t)).max() < 1e-12
+        # The twin's inverse is off by 9 roundings times its condition number, over N sums.
+        inverse = 4 * 9 * np.linalg.cond(np.eye(9) + t * overlaps) * 2.0**-53 + rounding
+        assert inverse < 1e-12
+        assert np.abs(dreamt.weights - twin.dreaming_kernel(patterns, t)).max() <= inverse
         assert np.array_equal(dreamt.weights, dreamt.weights.T)
     projector = HopfieldNetwork(30, "pseudo_inverse", diagonal="keep").store(patterns)
-    assert np.abs(hebb.dream(math.inf).weights - projector.weights).max() < 1e-13
-    assert np.abs(hebb.dream(1e9).weights - projector.weights).max() < 1e-7
+    assert np.abs(hebb.dream(math.inf).weights - projector.weights).max() <= rounding
+    # (1 + t) x / (1 + t x) is within |1 - x| / (t x) of 1 for each eigenvalue x of C.
+    x = np.linalg.eigvalsh(overlaps)
+    left = (np.abs(1 - x) / x).max() / 1e9 + rounding
+    assert np.abs(hebb.dream(1e9).weights - projector.weights).max() <= left
     zero = HopfieldNetwork(30, scale="none").store(patterns).dream(2.0)
     expected = 30 * twin.dreaming_kernel(patterns, 2.0)
     np.fill_diagonal(expected, 0)
-    assert np.abs(zero.weights - expected).max() < 1e-11
+    assert np.abs(zero.weights - expected).max() <= 30 * inverse
     assert np.array_equal(zero.patterns, patterns)
     assert zero.recall(patterns).overlaps.shape == (9, 9)
     # In binary clothes the threshold is in the middle again, but for Hebb's, who has it at 0.
@@ -701,7 +715,9 @@ def test_binary_units_of_the_other_rules_are_the_bipolar_network(rule: str) -> N
     patterns, states = signs(81, 10, 50), signs(82, 20, 50)
     bipolar = HopfieldNetwork(50, rule).store(patterns)
     binary = HopfieldNetwork(50, rule, coding="binary").store((patterns + 1) // 2)
-    assert np.abs(binary.bias + binary.weights.sum(axis=1) / 2).max() < 1e-14
+    # Two sums of 50 weights.
+    sums = np.abs(binary.weights).sum(axis=1)
+    assert (np.abs(binary.bias + binary.weights.sum(axis=1) / 2) <= 50 * 2.0**-53 * sums).all()
     found = bipolar.retrieve(states)
     assert np.array_equal(binary.retrieve((states + 1) // 2), (found + 1) / 2)
     assert same_bits(binary.fields((states + 1) // 2), bipolar.fields(states) / 2)
@@ -716,13 +732,16 @@ def test_flip_energies_are_differences_of_energies() -> None:
                 network.flip_energies(np.ones(14))
             continue
         states = states_for(network, 83, 5)
+        # A difference of two energies, each the sum of 14 fields of 14 terms and the bias.
+        terms = np.abs(network.weights).sum() + 2 * np.abs(network.bias).sum()
+        rounding = 4 * (14 + 14 + 8) * 2.0**-53 * terms
         rises = network.flip_energies(states)
         for s, rise in zip(states, rises, strict=True):
             for i in range(14):
                 turned = s.copy()
                 turned[i] = -s[i] if network.coding == "bipolar" else 1 - s[i]
                 difference = network.energy(turned) - network.energy(s)
-                assert abs(difference - rise[i]) < 1e-12, kind
+                assert abs(difference - rise[i]) <= rounding, kind
         assert same_bits(rises[2], network.flip_energies(states[2]))
 
 
