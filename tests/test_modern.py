@@ -317,7 +317,7 @@ def test_an_update_lowers_the_energy_by_its_length(name) -> None:
             half = ((after - v) ** 2).sum(axis=1) / 2
             size = 1 + np.abs(before) + np.abs(energy) + half + (X * X).sum() + 1 / beta
             slack = before - half - energy
-            # Scores of 12 terms, sums of 30 of them, some 20 roundings of powers and logarithms.
+            # Scores of 12 terms, sums of 30, some 20 roundings of powers and logarithms.
             assert (slack >= -(12 + 30 + 20) * 2.0**-53 * size).all(), (seed, beta)
             tightest = min(tightest, float((slack / np.maximum(half, 1e-12)).min()))
             before, v = energy, after
