@@ -91,6 +91,35 @@ def test_order_of_convergence(method, order) -> None:
     assert np.abs(found - order).max() < 0.15, found
 
 
+@pytest.mark.parametrize("options", [{"gain": 1.0}, {"activation": "clip"}])
+def test_inputs_of_each_state_are_a_bias_of_its_own(options) -> None:
+    """Potentials, the long trace of energies, what the result says: those of a run alone."""
+    rng = np.random.default_rng(13)
+    w, bias, inputs = symmetric(rng, 5), rng.standard_normal(5), rng.standard_normal((10, 5))
+    make = ContinuousHopfieldNetwork.from_weights
+    u = rng.uniform(-1, 1, (10, 5))
+    network = make(w, bias, **options)
+    way = network.run(u, 6, 0.1, inputs=inputs)
+    assert way.trace.energies.size > 512, "more than one piece"
+    # (W V + b) + I and W V + (b + I): a few roundings of numbers below 8 in each of 60 steps,
+    # which a slope of at most the largest eigenvalue, less the leak, makes larger; in energies
+    # times the five slopes.
+    grown = np.exp(6 * max(np.linalg.eigvalsh(w).max() - 1, 0))
+    off = 60 * 4 * 8 * 2.0**-53 * grown
+    for i in range(10):
+        biased = make(w, bias + inputs[i], **options).run(u[i], 6, 0.1).trace
+        n = len(biased.states)  # what is clipped at all its units rests before the others
+        np.testing.assert_allclose(way.trace.states[:n, i], biased.states, rtol=0, atol=off)
+        np.testing.assert_allclose(
+            way.trace.energies[:n, i], biased.energies, rtol=0, atol=5 * off
+        )
+        alone = network.run(u[i], 6, 0.1, inputs=inputs[i])
+        n = len(alone.trace.states)
+        assert np.array_equal(way.trace.states[:n, i], alone.trace.states)
+        assert np.array_equal(way.trace.energies[:n, i], alone.trace.energies)
+        assert way.energy[i] == alone.energy == way.trace.energies[-1, i]
+
+
 # ------------------------------------------------------------------------ laws of the energy --
 
 

@@ -764,6 +764,12 @@ def test_inputs() -> None:
     shared = network.recall(np.zeros((3, 6)), 200, inputs=inputs[0], tol=1e-13)
     assert np.array_equal(shared.state[2], end.state[0])
     assert network.energy(end.state[0], inputs=inputs[0]) == end.energy[0]
+    way = network.run(np.zeros((3, 6)), 20, 0.1, inputs=inputs).trace
+    assert way.energies.size == 603, "more than one piece of 512"
+    for i in range(3):
+        alone = network.run(np.zeros(6), 20, 0.1, inputs=inputs[i]).trace
+        assert np.array_equal(way.states[:, i], alone.states)
+        assert np.array_equal(way.energies[:, i], alone.energies)
 
 
 def test_readout_of_a_third_population() -> None:
