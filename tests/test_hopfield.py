@@ -723,6 +723,10 @@ def test_binary_units_of_the_other_rules_are_the_bipolar_network(rule: str) -> N
     assert same_bits(binary.fields((states + 1) // 2), bipolar.fields(states) / 2)
     overlaps = binary.recall((states + 1) // 2).overlaps
     assert same_bits(overlaps, bipolar.recall(states).overlaps)
+    # One from 0 to 1 is a change of 1, from -1 to +1 one of 2.
+    one, two = binary.recall((states + 1) // 2, n_steps=1), bipolar.recall(states, n_steps=1)
+    assert set(one.change) == {1.0} and set(two.change) == {2.0}
+    assert set(binary.recall((patterns + 1) // 2).change) == {0.0}
 
 
 def test_flip_energies_are_differences_of_energies() -> None:

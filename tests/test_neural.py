@@ -342,6 +342,31 @@ def test_lagrangians(sep) -> None:
             assert float((x * turn).sum()) <= bound * float((x * x).sum()) + 1e-8
 
 
+@pytest.mark.parametrize(
+    ("sep", "h", "steepest"),
+    [
+        ("softmax", 0.0, 0.75),
+        ("softmax1", 60.0, 0.75),  # where the 1 of its sum no longer counts
+        ("topk_softmax", 0.0, 0.75),
+        ("sparsemax", 0.0, 1.5),
+        ("identity", 0.0, 1.0),
+        ("log1p", 0.0, 1.0),
+    ],
+)
+def test_the_steepest_is_attained(sep, h, steepest) -> None:
+    """Between two equal scores f turns over as fast as it ever does."""
+    ours = Lagrangian(**SEPS[sep])
+    assert ours.steepest == steepest
+    at, x = np.full((1, 2), h), np.array([[1.0, -1.0]])
+    slope = ours.curvature(at, ours.gradient(at), x)
+    np.testing.assert_allclose(slope, steepest * x, rtol=8 * 2.0**-53, atol=0)
+    if sep not in ("identity", "log1p"):
+        network = NeuralDynamics(**SEPS[sep], tau_h=0.3, form="gradient").store(X)
+        shortest = 0.3 / max(steepest, 0.3)
+        with pytest.raises(ValueError, match=f"explode from {2 * shortest:g} on"):
+            network.run(V0, 1, 2 * shortest)
+
+
 def test_lagrangians_at_the_ends_of_their_parameters() -> None:
     """beta = 0, alpha = 1, k beyond the patterns, huge scores."""
     h = np.array([[1.0, 2.0, 4.0]])

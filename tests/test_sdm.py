@@ -21,9 +21,9 @@ import pytest
 import reference_sdm as reference
 import uhn
 from uhn import theory
+from uhn.models import SparseDistributedMemory as Sdm
 from uhn.models import _base
 from uhn.models import sdm as module
-from uhn.models import SparseDistributedMemory as Sdm
 
 Array = np.ndarray
 
