@@ -72,6 +72,8 @@ def test_codings_are_two_ways_to_write() -> None:
     assert np.array_equal(bipolar.values, 2 * B - 1) and np.array_equal(binary.values, B)
     one, two = bipolar.recall(2 * x - 1), binary.recall(x)
     assert np.array_equal(one.overlaps, two.overlaps) and np.array_equal(one.energy, two.energy)
+    one, two = bipolar.recall(2 * x - 1, n_steps=1), binary.recall(x, n_steps=1)
+    assert one.change.max() == 2 and np.array_equal(one.change, 2 * two.change)
 
 
 # ------------------------------------------------------------------------- descent and rest --

@@ -367,6 +367,21 @@ def test_the_steepest_is_attained(sep, h, steepest) -> None:
             network.run(V0, 1, 2 * shortest)
 
 
+@pytest.mark.parametrize("alpha", [1.2, 1.8])
+def test_curvature_of_entmax(alpha) -> None:
+    """beta (diag s - s s^T / sum s), s = f^(2 - alpha), on the support."""
+    ours = Lagrangian("entmax", alpha=alpha, beta=1.5)
+    rng = np.random.default_rng(18)
+    h, x = 0.3 * rng.standard_normal((20, 4)), rng.standard_normal((20, 4))
+    f = ours.gradient(h)
+    assert (f > 0).sum() > 60
+    s = np.where(f > 0, f, 1) ** (2 - alpha) * (f > 0)
+    mean = (s * x).sum(axis=1, keepdims=True) / s.sum(axis=1, keepdims=True)
+    # Powers to some ulp, and sums of four.
+    off = 40 * 2.0**-53 * 1.5 * np.abs(x).max()
+    np.testing.assert_allclose(ours.curvature(h, f, x), 1.5 * s * (x - mean), rtol=0, atol=off)
+
+
 def test_lagrangians_at_the_ends_of_their_parameters() -> None:
     """beta = 0, alpha = 1, k beyond the patterns, huge scores."""
     h = np.array([[1.0, 2.0, 4.0]])
