@@ -133,7 +133,8 @@ def test_any_weights_come_to_rest_without_cycles(whole) -> None:
         assert (found.status == "fixed point").all() and found.converged.all()
         fell = -np.diff(found.trace.energies, axis=0)
         moved = (np.diff(found.trace.states, axis=0) != 0).any(axis=2)
-        rounding = 0 if whole else 1e-13 * np.abs(W).sum()
+        # Two energies, each a sum over one layer of sums over the other.
+        rounding = 0 if whole else 2 * (n + p + 8) * 2.0**-53 * np.abs(W).sum()
         assert (fell >= -rounding).all() and (fell[moved] > 0).all()
         again = memory.recall(found.state, found.partner)
         assert np.array_equal(again.state, found.state) and (again.n_steps == 1).all()
@@ -202,7 +203,7 @@ def test_recall_below_and_above_capacity() -> None:
         if load < 0.1998:
             assert abs(np.mean(found) - twin.pair_overlap(load)) <= 4.5 * error + 1 / n
         else:
-            assert np.mean(found) < 0.75 and twin.pair_overlap(load) == 0
+            assert np.mean(found) + 4.5 * error < 0.75 and twin.pair_overlap(load) == 0
 
 
 def test_names_and_faces_from_spoilt_halves() -> None:

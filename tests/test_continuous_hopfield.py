@@ -91,6 +91,35 @@ def test_order_of_convergence(method, order) -> None:
     assert np.abs(found - order).max() < 0.15, found
 
 
+@pytest.mark.parametrize("options", [{"gain": 1.0}, {"activation": "clip"}])
+def test_inputs_of_each_state_are_a_bias_of_its_own(options) -> None:
+    """Potentials, the long trace of energies, what the result says: those of a run alone."""
+    rng = np.random.default_rng(13)
+    w, bias, inputs = symmetric(rng, 5), rng.standard_normal(5), rng.standard_normal((10, 5))
+    make = ContinuousHopfieldNetwork.from_weights
+    u = rng.uniform(-1, 1, (10, 5))
+    network = make(w, bias, **options)
+    way = network.run(u, 6, 0.1, inputs=inputs)
+    assert way.trace.energies.size > 512, "more than one piece"
+    # (W V + b) + I and W V + (b + I): a few roundings of numbers below 8 in each of 60 steps,
+    # which a slope of at most the largest eigenvalue, less the leak, makes larger; in energies
+    # times the five slopes.
+    grown = np.exp(6 * max(np.linalg.eigvalsh(w).max() - 1, 0))
+    off = 60 * 4 * 8 * 2.0**-53 * grown
+    for i in range(10):
+        biased = make(w, bias + inputs[i], **options).run(u[i], 6, 0.1).trace
+        n = len(biased.states)  # what is clipped at all its units rests before the others
+        np.testing.assert_allclose(way.trace.states[:n, i], biased.states, rtol=0, atol=off)
+        np.testing.assert_allclose(
+            way.trace.energies[:n, i], biased.energies, rtol=0, atol=5 * off
+        )
+        alone = network.run(u[i], 6, 0.1, inputs=inputs[i])
+        n = len(alone.trace.states)
+        assert np.array_equal(way.trace.states[:n, i], alone.trace.states)
+        assert np.array_equal(way.trace.energies[:n, i], alone.trace.energies)
+        assert way.energy[i] == alone.energy == way.trace.energies[-1, i]
+
+
 # ------------------------------------------------------------------------ laws of the energy --
 
 
@@ -132,7 +161,9 @@ def test_energy_falls_as_the_theorem_says() -> None:
         one, other = u + e * du, u - e * du
         turn = (network.output(one) - network.output(other)) / (2 * e)
         change = (network.energy(one) - network.energy(other)) / (2 * e)
-        np.testing.assert_allclose(change, -0.6 * (du * turn).sum(axis=1), rtol=1e-5, atol=1e-8)
+        # Quotients of step 1e-5: e^2 / 6 times a third derivative below 10^3, and roundings
+        # over e.
+        np.testing.assert_allclose(change, -0.6 * (du * turn).sum(axis=1), rtol=0, atol=2e-8)
 
 
 def test_asymmetric_weights_have_no_energy() -> None:
@@ -173,6 +204,20 @@ def test_projected_gradient_never_raises_the_energy() -> None:
     v = np.clip(rng.standard_normal(n), -1, 1)
     exact = -v @ w @ v / 2 - v @ bias + v @ v / (2 * 2.0)
     assert leaky.energy(v) == pytest.approx(exact, abs=1e-13)
+
+
+def test_a_neuron_at_its_bound_rests() -> None:
+    """What pushes outwards moves nothing: such a state is at rest from the beginning."""
+    network = ContinuousHopfieldNetwork.from_weights(
+        np.zeros((2, 2)), [3.0, -2.0], activation="clip", leak=False
+    )
+    end = network.run([[1.0, -1.0], [0.5, -1.0]], 1, 0.125)
+    assert end.status.tolist() == ["fixed point"] * 2
+    assert end.n_steps.tolist() == [0, 2] and end.rate.tolist() == [0, 0]
+    assert end.state.tolist() == [[1, -1]] * 2
+    # 0.5 + 3 / 8, then the bound: the rate before that is what is left to it, not the slope.
+    short = network.run([0.5, -1.0], 0.125, 0.125)
+    assert (short.status, short.state[0], short.rate) == ("step limit", 0.875, 0.125)
 
 
 # ---------------------------------------------------------------------------------- memories --
@@ -460,6 +505,11 @@ def test_bad_calls() -> None:
     network.store(TOY)
     refused("patterns", network.store, np.ones(9))
     refused("dt is 4.*explode from 4 on.*resistance", network.run, TOY, 10, 4.0)
+    slow = ContinuousHopfieldNetwork(resistance=2.0, capacitance=3.0).store(TOY)
+    refused(
+        r"dt is 12.*explode from 12 on.*resistance \* capacitance: 6", slow.run, TOY, 24, 12
+    )
+    assert slow.run(TOY, 23.8, 11.9).n_steps.max() == 2, "the limit is 2 R C"
     refused("states", network.run, np.ones(9), 1, 0.1)
     refused("states.*NaN", network.run, np.full(10, np.nan), 1, 0.1)
     refused("inputs has 3 rows for 2 states", network.run, TOY, 1, 0.1, inputs=np.ones((3, 10)))

@@ -83,7 +83,7 @@ def test_document_form_of_hebb() -> None:
     patterns = signs(1, 8, 15).astype(float)
     w = (patterns[:, :, None] * patterns[:, None, :]).sum(axis=0) / 8 - np.eye(15)
     network = HopfieldNetwork(15, scale="patterns").store(patterns)
-    assert np.abs(network.weights - w).max() < 1e-15
+    assert np.array_equal(network.weights, w), "whole numbers over 8"
 
 
 @pytest.mark.parametrize("rule", ["hebb", "storkey", "pseudo_inverse", "perceptron"])
@@ -117,8 +117,9 @@ def test_storkey_is_the_textbook_rule(masked: bool) -> None:
         mask = symmetric_mask(seed, n, 0.6) if masked else None
         network = HopfieldNetwork(n, "storkey", mask=mask).store(patterns)
         expected = twin.storkey(patterns, mask)
-        # Each of k terms is rounded a few times, and no entry exceeds a few units.
-        assert np.abs(network.weights - expected).max() < 1e-13
+        # k terms of two sums of n products below 1 and four roundings more, to first order.
+        assert np.abs(expected).max() < 1
+        assert np.abs(network.weights - expected).max() <= k * (2 * n + 4) * 2.0**-53
         assert np.array_equal(network.weights, network.weights.T)
         assert not np.diagonal(network.weights).any()
 
@@ -142,7 +143,7 @@ def test_storkey_depends_on_the_order() -> None:
         HopfieldNetwork(24).store(patterns[::-1]).weights,
     )
     one = HopfieldNetwork(24, "storkey").store(patterns[0])
-    assert np.abs(one.weights - HopfieldNetwork(24).store(patterns[0]).weights).max() < 1e-16
+    assert np.array_equal(one.weights, HopfieldNetwork(24).store(patterns[0]).weights)
 
 
 def test_pseudo_inverse_is_the_formula() -> None:
@@ -150,10 +151,15 @@ def test_pseudo_inverse_is_the_formula() -> None:
         patterns = signs(20 + seed, k, n)
         kept = HopfieldNetwork(n, "pseudo_inverse", diagonal="keep").store(patterns)
         expected = twin.pseudo_inverse(patterns)
-        assert np.abs(kept.weights - expected).max() < 1e-12
+        # An inverse of k x k numbers is off by k roundings times the condition number (Higham,
+        # ch. 14), a projector by its root; products of k and n terms besides.
+        condition = np.linalg.cond(patterns @ patterns.T)
+        error = (4 * k * condition + 2 * n) * 2.0**-53
+        assert error < 2e-13
+        assert np.abs(kept.weights - expected).max() <= error
         np.fill_diagonal(expected, 0)
         zero = HopfieldNetwork(n, "pseudo_inverse").store(patterns)
-        assert np.abs(zero.weights - expected).max() < 1e-12
+        assert np.abs(zero.weights - expected).max() <= error
         assert not np.diagonal(zero.weights).any()
 
 
@@ -165,9 +171,12 @@ def test_pseudo_inverse_projects_on_the_span() -> None:
     network = HopfieldNetwork(50, "pseudo_inverse", diagonal="keep").store(patterns)
     w = network.weights
     assert np.array_equal(w, w.T)
-    assert np.abs(w @ w - w).max() < 1e-12
-    assert np.abs(patterns @ w - patterns).max() < 1e-12
-    assert abs(np.trace(w) - 10) < 1e-10  # the rank
+    # Rows of the basis are orthonormal to some roundings of 50 products each; |w| is at most 1,
+    # a row of patterns 50 terms of that.
+    rounding = 8 * 50 * 2.0**-53
+    assert np.abs(w @ w - w).max() <= rounding
+    assert np.abs(patterns @ w - patterns).max() <= 10 * rounding
+    assert abs(np.trace(w) - 10) <= 10 * rounding  # the rank
     assert np.array_equal(network.retrieve(patterns), patterns)
 
 
@@ -193,7 +202,8 @@ def test_perceptron_raises_the_least_stable(masked: bool) -> None:
         expected, least = twin.perceptron(patterns, kappa, 20 * k, mask)
         assert np.array_equal(network.weights, expected)
         held = network.stabilities()
-        assert np.abs(held.min(axis=0) - least).max() < 1e-12
+        # A whole number over the root of one: three roundings here, two there.
+        assert np.abs(held.min(axis=0) - least).max() <= 8 * 2.0**-53 * np.abs(least).max()
 
 
 def test_perceptron_reaches_its_margin() -> None:
@@ -241,9 +251,13 @@ def test_covariance_is_the_formula(f: float) -> None:
         if diagonal == "zero":
             np.fill_diagonal(a, 0)
         a = a * {"none": 1, "neurons": 1 / 25, "patterns": 1 / 6}[scale]
-        assert np.abs(network.weights - a).max() < 1e-13 * max(1, np.abs(a).max())
+        # Six terms of a few roundings each, of both signs.
+        terms = (
+            6 * max(f, 1 - f) ** 2 / (f * (1 - f)) * np.abs(a).max() / np.abs(expected).max()
+        )
+        assert np.abs(network.weights - a).max() <= (6 + 10) * 2.0**-53 * terms
         middle = (f - 0.5) * {"none": 25, "neurons": 1, "patterns": 25 / 6}[scale]
-        assert np.abs(network.bias - middle).max() < 1e-13
+        assert np.abs(network.bias - middle).max() <= 2 * 2.0**-53 * abs(middle)
 
 
 def test_covariance_keeps_what_hebb_loses() -> None:
@@ -339,7 +353,9 @@ def test_unlearning_is_the_paper(rule: str, scale: str) -> None:
     a = network.weights / unit
     expected = unit * twin.unlearn(a, unit, 0.25, range(12), 5, 30)
     network.unlearn(12, epsilon=0.25, seed=5, n_steps=30)
-    assert np.abs(network.weights - expected).max() < 1e-12 * np.abs(expected).max()
+    # 12 subtractions of epsilon, and the weights divided and multiplied by their unit.
+    rounding = 2 * (12 + 4) * 2.0**-53 * np.abs(expected).max()
+    assert np.abs(network.weights - expected).max() <= rounding
     assert np.array_equal(network.weights, network.weights.T)
     assert not np.diagonal(network.weights).any()
     assert len(network) == k
@@ -365,7 +381,9 @@ def test_unlearning_given_weights_and_a_mask() -> None:
     patterns = signs(64, 5, n)
     hebb = HopfieldNetwork(n).store(patterns)
     given = HopfieldNetwork.from_weights(hebb.weights).unlearn(10, epsilon=0.1)
-    assert np.abs(given.weights - hebb.unlearn(10, epsilon=0.1).weights).max() < 1e-15
+    # Ten subtractions from weights of at most 5/20 + 10 * 0.1/20.
+    off = np.abs(given.weights - hebb.unlearn(10, epsilon=0.1).weights).max()
+    assert off <= 2 * (10 + 2) * 2.0**-53 * 0.3
     mask = symmetric_mask(65, n, 0.4)
     sparse = HopfieldNetwork(n, mask=mask).store(patterns).unlearn(10, epsilon=0.1)
     assert not sparse.weights[~mask].any()
@@ -383,18 +401,28 @@ def test_unlearning_ends_learning_for_rules_that_look_back() -> None:
 def test_the_dreaming_kernel_runs_from_hebb_to_the_projector() -> None:
     patterns = signs(67, 9, 30)
     hebb = HopfieldNetwork(30, diagonal="keep").store(patterns)
-    assert np.abs(hebb.dream(0).weights - hebb.weights).max() < 1e-14
+    # Singular vectors of 9 x 30 signs are orthonormal to some roundings a product; weights are
+    # below 1.
+    rounding = 8 * 30 * 2.0**-53
+    assert np.abs(hebb.dream(0).weights - hebb.weights).max() <= rounding
+    overlaps = patterns @ patterns.T / 30
     for t in (0.3, 2.0, 50.0):
         dreamt = hebb.dream(t)
-        assert np.abs(dreamt.weights - twin.dreaming_kernel(patterns, t)).max() < 1e-12
+        # The twin's inverse is off by 9 roundings times its condition number, over N sums.
+        inverse = 4 * 9 * np.linalg.cond(np.eye(9) + t * overlaps) * 2.0**-53 + rounding
+        assert inverse < 1e-12
+        assert np.abs(dreamt.weights - twin.dreaming_kernel(patterns, t)).max() <= inverse
         assert np.array_equal(dreamt.weights, dreamt.weights.T)
     projector = HopfieldNetwork(30, "pseudo_inverse", diagonal="keep").store(patterns)
-    assert np.abs(hebb.dream(math.inf).weights - projector.weights).max() < 1e-13
-    assert np.abs(hebb.dream(1e9).weights - projector.weights).max() < 1e-7
+    assert np.abs(hebb.dream(math.inf).weights - projector.weights).max() <= rounding
+    # (1 + t) x / (1 + t x) is within |1 - x| / (t x) of 1 for each eigenvalue x of C.
+    x = np.linalg.eigvalsh(overlaps)
+    left = (np.abs(1 - x) / x).max() / 1e9 + rounding
+    assert np.abs(hebb.dream(1e9).weights - projector.weights).max() <= left
     zero = HopfieldNetwork(30, scale="none").store(patterns).dream(2.0)
     expected = 30 * twin.dreaming_kernel(patterns, 2.0)
     np.fill_diagonal(expected, 0)
-    assert np.abs(zero.weights - expected).max() < 1e-11
+    assert np.abs(zero.weights - expected).max() <= 30 * inverse
     assert np.array_equal(zero.patterns, patterns)
     assert zero.recall(patterns).overlaps.shape == (9, 9)
     # In binary clothes the threshold is in the middle again, but for Hebb's, who has it at 0.
@@ -618,11 +646,16 @@ def test_dynamics_are_those_of_the_twin(kind: str) -> None:
     exact = network._wiring().couplings.dtype != np.float64
     low = -1 if network.coding == "bipolar" else 0
     w, b = network.weights, network.bias
+    # Over 16 and by halves whole numbers stay exact in the twin, ties too.
+    exact = exact and network.scale == "neurons" and kind != "hebb, biased"
+    # Elsewhere both add 16 products and the bias, each in its own order.
+    rounding = 2 * 17 * 2.0**-53 * (np.abs(w).sum(axis=1) + np.abs(b)).max()
     given = [3, 1, 2, 1, 15]
     for seed, state in enumerate(states_for(network, 80, 6)):
         fields = network.fields(state)
         expected = [twin.field(w, b, state, i) for i in range(16)]
-        assert np.abs(fields - expected).max() < 1e-13
+        assert np.abs(fields - expected).max() <= (0 if exact else rounding)
+        assert exact or min(abs(h) for h in expected) > rounding, "no tie of rounding"
         for order in ("random", "replacement", "sequential", given):
             name = (
                 {"random": "permutation"}.get(order, order)
@@ -632,19 +665,14 @@ def test_dynamics_are_those_of_the_twin(kind: str) -> None:
             schedule = (name, given, seed)
             units = reference_network.sweep_order(schedule, 16, 0)
             after = twin.sweep(w, b, state, units, low)
-            # Where the twin's own rounding makes or breaks a tie there is nothing to compare.
-            if exact and network.scale == "neurons" and not b.any():
-                assert np.array_equal(
-                    network.retrieve(state, seed=seed, order=order, n_steps=1), after
-                )
-            elif min(abs(h) for h in expected) > 1e-12:
-                got = network.retrieve(state, seed=seed, order=order, n_steps=1)
-                assert np.array_equal(got, after)
-        if min(abs(h) for h in expected) > 1e-12 or exact:
-            got = network.retrieve(state, mode="sync", n_steps=1)
-            assert np.array_equal(got, twin.sync(w, b, state, low))
+            got = network.retrieve(state, seed=seed, order=order, n_steps=1)
+            assert np.array_equal(got, after)
+        got = network.retrieve(state, mode="sync", n_steps=1)
+        assert np.array_equal(got, twin.sync(w, b, state, low))
         if network._wiring().symmetric:
-            assert abs(network.energy(state) - twin.energy(w, b, state)) < 1e-12
+            off = abs(network.energy(state) - twin.energy(w, b, state))
+            # Half of the sum of 16 fields, and the constant of units of 0 and 1.
+            assert off <= (0 if exact else 2 * 16 * rounding)
 
 
 @pytest.mark.parametrize("diagonal", ["zero", "keep"])
@@ -687,12 +715,18 @@ def test_binary_units_of_the_other_rules_are_the_bipolar_network(rule: str) -> N
     patterns, states = signs(81, 10, 50), signs(82, 20, 50)
     bipolar = HopfieldNetwork(50, rule).store(patterns)
     binary = HopfieldNetwork(50, rule, coding="binary").store((patterns + 1) // 2)
-    assert np.abs(binary.bias + binary.weights.sum(axis=1) / 2).max() < 1e-14
+    # Two sums of 50 weights.
+    sums = np.abs(binary.weights).sum(axis=1)
+    assert (np.abs(binary.bias + binary.weights.sum(axis=1) / 2) <= 50 * 2.0**-53 * sums).all()
     found = bipolar.retrieve(states)
     assert np.array_equal(binary.retrieve((states + 1) // 2), (found + 1) / 2)
     assert same_bits(binary.fields((states + 1) // 2), bipolar.fields(states) / 2)
     overlaps = binary.recall((states + 1) // 2).overlaps
     assert same_bits(overlaps, bipolar.recall(states).overlaps)
+    # One from 0 to 1 is a change of 1, from -1 to +1 one of 2.
+    one, two = binary.recall((states + 1) // 2, n_steps=1), bipolar.recall(states, n_steps=1)
+    assert set(one.change) == {1.0} and set(two.change) == {2.0}
+    assert set(binary.recall((patterns + 1) // 2).change) == {0.0}
 
 
 def test_flip_energies_are_differences_of_energies() -> None:
@@ -702,13 +736,16 @@ def test_flip_energies_are_differences_of_energies() -> None:
                 network.flip_energies(np.ones(14))
             continue
         states = states_for(network, 83, 5)
+        # A difference of two energies, each the sum of 14 fields of 14 terms and the bias.
+        terms = np.abs(network.weights).sum() + 2 * np.abs(network.bias).sum()
+        rounding = 4 * (14 + 14 + 8) * 2.0**-53 * terms
         rises = network.flip_energies(states)
         for s, rise in zip(states, rises, strict=True):
             for i in range(14):
                 turned = s.copy()
                 turned[i] = -s[i] if network.coding == "bipolar" else 1 - s[i]
                 difference = network.energy(turned) - network.energy(s)
-                assert abs(difference - rise[i]) < 1e-12, kind
+                assert abs(difference - rise[i]) <= rounding, kind
         assert same_bits(rises[2], network.flip_energies(states[2]))
 
 
@@ -864,8 +901,9 @@ def test_given_weights_know_no_patterns() -> None:
     for what in ("overlaps", "weights"):
         with pytest.raises(ValueError, match="knows no patterns"):
             getattr(result, what)
-    assert "2 features" not in repr(result)
-    assert "energy" in result._repr_html_()
+    assert "1 query of 4 features" in repr(result)
+    page = result._repr_html_()
+    assert "energy" in page and "of memory" not in page and "entropy" not in page
     with pytest.raises(ValueError, match="weights of this network were given"):
         network.store(np.ones(4))
     with pytest.raises(ValueError, match="knows no patterns"):
@@ -1072,11 +1110,14 @@ def test_the_transition_of_the_network() -> None:
         overlaps = np.concatenate(found)
         # At 0.12 and this N one or two in a hundred escape, which no infinite network's do.
         assert (overlaps > 0.9).mean() > 0.97
-        stayed = overlaps[overlaps > 0.9].mean()
-        assert abs(stayed - twin.retrieval_overlap(alpha)) < 0.003
+        stayed = overlaps[overlaps > 0.9]
+        error = stayed.std(ddof=1) / math.sqrt(len(stayed))
+        assert error < 0.003 / 5, "the test can tell"
+        assert within(stayed.mean(), twin.retrieval_overlap(alpha), error)
     patterns = signs(214, 200, 1000)
     result = HopfieldNetwork(1000).store(patterns).recall(patterns)
-    assert np.diagonal(result.overlaps).mean() < 0.6
+    lost = np.diagonal(result.overlaps)
+    assert lost.mean() + 5 * lost.std(ddof=1) / math.sqrt(len(lost)) < 0.6
 
 
 def test_the_constants_of_the_theory() -> None:
@@ -1199,7 +1240,10 @@ def test_learning_rules_at_a_load_that_hebb_cannot_bear() -> None:
         kernel = kept(HopfieldNetwork(100).store(patterns).dream(20), patterns)
         curves.append([*curve, *rules, kernel])
     hebb, some, lifted, destroyed, storkey, projector, margin, kernel = np.mean(curves, axis=0)
-    assert hebb < 0.2
+    # Hebb keeps a pattern if none of 100 units is wrong; 60 patterns were asked. "Nearly all"
+    # and "nothing" leave 6 and 3 of 60 to chance.
+    keeps = (1 - twin.one_step_error(100, 30)) ** 100
+    assert within(hebb, keeps, math.sqrt(keeps * (1 - keeps) / 60))
     assert hebb < some
     assert lifted > 0.9
     assert destroyed < 0.05

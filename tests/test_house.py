@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import inspect
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -88,6 +90,23 @@ def project_files() -> tuple[Path, ...]:
 
 
 # ------------------------------------------------------------------------------------ arrows --
+
+
+def test_oracles_never_import_what_they_judge() -> None:
+    """Nor anything that could: the standard library, NumPy, and each other."""
+    paths = sorted((ROOT / "tests").glob("reference*.py"))
+    paths += [ROOT / "tests" / name for name in ("bounds.py", "cases.py")]
+    assert len(paths) >= 10
+    allowed = {*sys.stdlib_module_names, "numpy", *(path.stem for path in paths)}
+    for path in paths:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = set()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names.add((node.module or "").split(".")[0])
+        assert "numpy" in names and names <= allowed, (path.name, names - allowed)
 
 
 @pytest.mark.parametrize("path", core_files(), ids=lambda path: path.name)

@@ -22,6 +22,8 @@ import reference_sdm as reference
 import uhn
 from uhn import theory
 from uhn.models import SparseDistributedMemory as Sdm
+from uhn.models import _base
+from uhn.models import sdm as module
 
 Array = np.ndarray
 
@@ -277,6 +279,35 @@ def test_duplicates_count_as_often_as_they_are(rng) -> None:
     assert np.array_equal(2 * once.sums(q), twice.sums(q))
     weights = reference.active(base, x, 22)
     assert np.array_equal(once.counters, weights.T.astype(int) @ x)
+
+
+def test_what_is_done_in_blocks_is_what_is_done_at_once(rng, monkeypatch) -> None:
+    """Addresses, locations, counters, activity and the check of the coding, a few rows at a
+    time, as they are for millions.
+    """
+    given, x, q = signs(rng, 57, 30), signs(rng, 9, 30), signs(rng, 23, 30)
+    bad = q.astype(float)
+    bad[19, 4] = 0.5
+
+    def everything() -> list[Array]:
+        found: list[Array] = []
+        for options in ({"n_locations": 57, "seed": 3}, {"locations": given}):
+            memory = Sdm(30, radius=14, **options)
+            assert not memory.counters.any()
+            memory.store(x)
+            memory._counters[::8] = module.COUNTER_MAX
+            found += [memory.locations, memory.counters, memory.read(q), memory.sums(q)]
+            found += [np.array(memory.n_saturated), *memory.active(q, indices=True)]
+        with pytest.raises(ValueError, match=r"queries\[19, 4\] is 0.5"):
+            memory.read(bad)
+        return found
+
+    at_once = everything()
+    assert at_once[4] == 8 * 30
+    monkeypatch.setattr(module, "BLOCK", 150)
+    monkeypatch.setattr(_base, "_PIECE", 90)
+    for one, other in zip(at_once, everything(), strict=True):
+        assert np.array_equal(one, other)
 
 
 # -------------------------------------------------------------------------------- edge cases --
