@@ -357,21 +357,13 @@ def _elsewhere(
     n_threads = max(1, uhn.get_num_threads() // n_workers)
     workers: dict[Connection, BaseProcess] = {}
     try:
-        # A terminal sends Ctrl-C to all processes, and this one answers it for all. So the
-        # others are born with the signal blocked. The resource tracker, which would be started
-        # with the first of them, unblocks it.
-        resource_tracker.ensure_running()
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
+        with _ctrl_c_held():
             for _ in range(n_workers):
                 connection, theirs = context.Pipe()
                 process = context.Process(target=_work, args=(theirs, n_threads), daemon=True)
                 process.start()
                 theirs.close()
                 workers[connection] = process
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
         busy = set(workers)
 
         def give(connection: Connection, what: bytes) -> None:
@@ -412,6 +404,32 @@ def _elsewhere(
             worker.join()
             worker.close()
             connection.close()
+
+
+@contextlib.contextmanager
+def _ctrl_c_held() -> Iterator[None]:
+    """Processes started here never hear Ctrl-C, and it does not tear this one from a start.
+
+    A terminal sends it to all of them, and the parent answers for all. The signal stays blocked
+    in what inherits the mask. Here another thread, one of NumPy's, may still take it and have
+    Python raise the exception in the main one; so it is noted, and answered afterwards.
+    """
+    heard: list[int] = []
+    main = threading.current_thread() is threading.main_thread()
+    if main:
+        handler = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        # It would be started with the first process, and would unblock the signal then.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if main:
+            signal.signal(signal.SIGINT, handler)
+            if heard:
+                signal.raise_signal(signal.SIGINT)
 
 
 def _death(process: BaseProcess) -> RuntimeError:
