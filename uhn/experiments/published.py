@@ -48,7 +48,8 @@ What is not a number
 --------------------
 A pattern equal to the query has an infinite score under the reciprocals, and ``inf / inf`` is
 NaN. `max` takes NaN for the largest score (the first, if there are several), which is the right
-pattern; under every other separation the whole answer is NaN, and the trial is incorrect. A
+pattern; under every other separation the whole answer is NaN, and the trial is incorrect
+(PyTorch's sign of NaN is 0, so the answer of a binary network is -1 throughout instead). A
 pattern (or query) whose values sum to 0, which is what grey images of Tiny ImageNet are to the
 published loader, makes normalized_dot and the divergences NaN, hence their sum, hence every
 score: `max` then picks pattern 0, whatever the query.
@@ -190,7 +191,7 @@ def bipolar(images: Any) -> npt.NDArray[Any]:
 def _shares(rows: _Array) -> tuple[_Array, _Flags]:
     """Rows divided by their sums, and which of them are numbers. The others are returned as 0.
 
-    A row that sums to 0 is all 0, or has values of both signs: 0/0, or inf - inf later.
+    A row that sums to 0 is all 0, or has negative values, whose shares have no logarithm.
     """
     totals = rows.sum(axis=1)
     good: _Flags = totals != 0
@@ -199,7 +200,8 @@ def _shares(rows: _Array) -> tuple[_Array, _Flags]:
 
 def _logs(shares: _Array, good: _Flags) -> tuple[_Array, _Flags]:
     """L of the module's text, and which rows are numbers: a negative share has no logarithm."""
-    logs = np.log1p(shares / EPS)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log1p(shares / EPS)
     good = good & np.isfinite(logs).all(axis=1)
     logs[~good] = 0
     return logs, good
@@ -244,15 +246,15 @@ class _Scorer:
             self.memory = uhn.Memory(patterns, similarity="sqeuclidean")
         elif similarity == "manhattan":
             self.memory = uhn.Memory(patterns, similarity="manhattan")
-        elif similarity in ("dot", "cosine"):
+        elif similarity in ("dot", "cosine", "normalized_dot"):
             self.memory = uhn.Memory(patterns, similarity="dot")
             self.norm = np.sqrt((patterns * patterns).sum(axis=1).sum())
+            self.totals = patterns.sum(axis=1)
         else:
             self.shares, self.good = _shares(patterns)
-            if similarity != "normalized_dot":
-                self.logs, self.good = _logs(self.shares, self.good)
-                self.shares[~self.good] = 0
-                self.entropies = (self.shares * self.logs).sum(axis=1)
+            self.logs, self.good = _logs(self.shares, self.good)
+            self.shares[~self.good] = 0
+            self.entropies = (self.shares * self.logs).sum(axis=1)
             if similarity != "reverse_kl":
                 self.memory = uhn.Memory(self.shares, similarity="dot")
             if similarity in ("reverse_kl", "jensen_shannon"):
@@ -264,25 +266,31 @@ class _Scorer:
             if self.similarity in ("euclidean", "manhattan"):
                 reciprocals: _Array = 1 / np.abs(self.memory.scores(queries))
                 return reciprocals
-            dots: _Array
-            if self.similarity in ("dot", "cosine"):
-                dots = self.memory.scores(queries)
-                if self.similarity == "cosine":
-                    norms = np.sqrt((queries * queries).sum(axis=1))
-                    dots /= (self.norm * norms)[:, None]
-                return dots
-            shares, good = _shares(queries)
-            if self.similarity == "normalized_dot":
-                dots = self.memory.scores(shares)
-                self._blank(dots, good)
-                dots /= dots.sum(axis=1, keepdims=True)
-                return dots
-            return self._divergence(shares, good)
+            if self.similarity in ("dot", "cosine", "normalized_dot"):
+                return self._product(queries)
+            return self._divergence(*_shares(queries))
 
     def _blank(self, scores: _Array, good: _Flags) -> None:
         """NaN wherever a pattern or a query has no distribution."""
         scores[:, ~self.good] = np.nan
         scores[~good] = np.nan
+
+    def _product(self, queries: _Array) -> _Array:
+        products: _Array = self.memory.scores(queries)
+        if self.similarity == "cosine":
+            norms = np.sqrt((queries * queries).sum(axis=1))
+            products /= (self.norm * norms)[:, None]
+        elif self.similarity == "normalized_dot":
+            # Divided afterwards: products and sums of bipolar numbers are exact, so that
+            # patterns that are as similar have the same score.
+            totals = queries.sum(axis=1)
+            products /= self.totals
+            products /= totals[:, None]
+            # A row that sums to 0 is all 0 or has values of both signs: 0/0, or inf - inf.
+            products[:, self.totals == 0] = np.nan
+            products[totals == 0] = np.nan
+            products /= products.sum(axis=1, keepdims=True)
+        return products
 
     def _divergence(self, shares: _Array, good: _Flags) -> _Array:
         logs, good = _logs(shares, good)
@@ -389,6 +397,7 @@ def _softmax(shares: _Array, param: float) -> _Array:
 
 def _weights(scores: _Array, separation: str, param: float) -> _Array:
     degree = _degree(separation)
+    out: _Array
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
         shares = scores / scores.sum(axis=1, keepdims=True)
         if separation == "max":
@@ -557,7 +566,8 @@ class _Recall:
             self.nearest = uhn.Memory(values, similarity="sqeuclidean")
 
     def _finish(self, answers: _Array) -> _Array:
-        return bipolar(np.sign(answers)) if self.binary else answers
+        # -1 for an answer that is not above 0, NaN among them.
+        return np.where(answers > 0, 1.0, -1.0) if self.binary else answers
 
     def rows(self, winners: _Indices) -> _Array:
         """The values of patterns that have all the weight."""
@@ -567,8 +577,11 @@ class _Recall:
         """Answers, and the values nearest to them."""
         finite = np.isfinite(weights).all(axis=1)
         answers = np.full((len(weights), self.values.shape[1]), np.nan)
-        winners = np.full(len(weights), -1, dtype=np.int64)
         if finite.any():
-            answers[finite] = self._finish(self.columns.scores(weights[finite]))
-            winners[finite] = self.nearest.nearest(answers[finite])[0][:, 0]
+            answers[finite] = self.columns.scores(weights[finite])
+        answers = self._finish(answers)
+        winners = np.full(len(weights), -1, dtype=np.int64)
+        numbers = finite | self.binary
+        if numbers.any():
+            winners[numbers] = self.nearest.nearest(answers[numbers])[0][:, 0]
         return answers, winners
