@@ -78,12 +78,17 @@ import numpy as np
 import numpy.typing as npt
 
 import uhn
+from uhn.datasets import Dataset
+from uhn.experiments.capacity import default_threshold, equation
+from uhn.experiments.corruptions import row_axis
 
 __all__ = [
     "SEPARATIONS",
     "SIMILARITIES",
+    "Difference",
     "Outcome",
     "bipolar",
+    "differences",
     "scores",
     "trial",
     "weights",
@@ -123,6 +128,7 @@ _CHUNK = 1 << 21  # numbers in an array of intermediate results, at most (about)
 _CANCELLATION = 2.0**-10
 
 _Array = npt.NDArray[np.float64]
+_Images = npt.NDArray[np.float32]
 _Indices = npt.NDArray[np.int64]
 _Flags = npt.NDArray[np.bool_]
 
@@ -585,3 +591,284 @@ class _Recall:
         if numbers.any():
             winners[numbers] = self.nearest.nearest(answers[numbers])[0][:, 0]
         return answers, winners
+
+
+# ------------------------------------------------------------------------- differences --
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One departure of the published procedure from the mathematics, and what it does.
+
+    Attributes
+    ----------
+    name : str
+    explanation : str
+        What the code does, and what it should do; a sentence or two.
+    published, clean : float
+        The same quantity by the published procedure and without the defect.
+    unit : str
+        What the two numbers are.
+    """
+
+    name: str
+    explanation: str
+    published: float
+    clean: float
+    unit: str
+
+
+_FOUND = "fraction of images found again"
+
+
+def _noisy(images: _Images, sd: float, fold: bool, seed: int) -> _Images:
+    normal = np.random.default_rng(seed).standard_normal(images.shape, dtype=np.float32)
+    noisy = images + np.float32(sd) * normal
+    return np.clip(np.abs(noisy) if fold else noisy, 0, 1)
+
+
+def _lower_half(images: _Images, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """Which values of an image lie in the lower half, for its true layout."""
+    flags = np.zeros(shape, dtype=np.bool_)
+    axis = row_axis(shape)
+    np.moveaxis(flags, axis, 0)[shape[axis] // 2 :] = True
+    return flags.reshape(-1)
+
+
+def _found(winners: _Indices, images: _Images) -> _Flags:
+    """Whether image i, or a copy of it, was found in trial i; -1 found nothing."""
+    same: _Flags = (images[winners] == images).all(axis=1)
+    return same & (winners >= 0)
+
+
+def _clean(images: _Images, queries: _Images, **keywords: Any) -> _Flags:
+    """The same for a memory of the library."""
+    memory = uhn.Memory(images, **keywords)
+    if keywords.get("separation") != "max":
+        queries = memory.retrieve(queries)
+        memory = uhn.Memory(images, similarity="sqeuclidean")
+    return _found(memory.nearest(queries)[0][:, 0], images)
+
+
+def differences(
+    dataset: Dataset, *, n_patterns: int = 100, seed: int = 0
+) -> tuple[Difference, ...]:
+    """What each defect of the published procedure does to a memory of a data set's images.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Images whose `shape` is known. Those flagged in its attribute `grey`, if it has one, are
+        what the published loader leaves black.
+    n_patterns : int
+        So many of the first images are stored, and asked for one by one; at least 2.
+    seed : int
+        Of the noise; at least 0.
+
+    Returns
+    -------
+    tuple of Difference
+        A little over a dozen, in the order of the procedure: queries, similarities,
+        separations, the criterion.
+
+    Raises
+    ------
+    ValueError
+        Fewer images than asked for, or a shape that is no image's.
+
+    Notes
+    -----
+    Unless the name says otherwise, queries have noise of standard deviation 0.5, folded as
+    published, the separation is `max`, and an image counts as found if the pattern that won (or
+    that is nearest to the answer) is it or a copy of it.
+    """
+    images = np.ascontiguousarray(dataset.images[:n_patterns], dtype=np.float32)
+    n = len(images)
+    if not 2 <= n_patterns <= n:
+        raise ValueError(
+            f"n_patterns must be from 2 to the number of images, {len(dataset)}, not "
+            f"{n_patterns}"
+        )
+    shape = dataset.shape
+    lower = _lower_half(images, shape)
+    folded = _noisy(images, 0.5, True, seed)
+    clipped = _noisy(images, 0.5, False, seed)
+    half = np.where(lower, np.float32(0), images)
+    out: list[Difference] = []
+
+    def add(
+        name: str, explanation: str, published: Any, clean: Any, unit: str = _FOUND
+    ) -> None:
+        out.append(Difference(name, explanation, float(published), float(clean), unit))
+
+    def found(queries: _Images, similarity: str, separation: str = "max") -> _Flags:
+        return _found(trial(images, queries, similarity, separation).winners, images)
+
+    # The queries.
+    dark = images < 0.1
+    add(
+        "folded noise: background",
+        "The absolute value is taken of a noisy image before it is clipped, so that noise "
+        "brightens a dark background twice as much as a clip would.",
+        folded[dark].mean(dtype=np.float64) if dark.any() else np.nan,
+        clipped[dark].mean(dtype=np.float64) if dark.any() else np.nan,
+        "mean of a query where the image is below 0.1",
+    )
+    add(
+        "folded noise",
+        "The same, for the sum-normalised dot product.",
+        found(folded, "normalized_dot").mean(),
+        found(clipped, "normalized_dot").mean(),
+    )
+    as_masked = found(half, "manhattan")
+    add(
+        "ignored perturbation",
+        "The function behind the similarity figure takes the perturbation as an argument and "
+        "uses noise whatever it is; asked for a masked lower half, it gives the left number.",
+        found(folded, "manhattan").mean(),
+        as_masked.mean(),
+    )
+    planes = _wrong_planes(shape)
+    wrongly = np.ones(planes, dtype=np.bool_)
+    wrongly[:, : planes[1] // 2] = False
+    add(
+        "mask of pixels stored as rows, columns, channels",
+        "Colour images are read as three planes whatever their layout. For planes that are "
+        'right; for pixels of three values the lower half of each "plane" is a band of the '
+        "image.",
+        (wrongly.reshape(-1) & lower).sum() / lower.sum(),
+        1.0,
+        "fraction of the lower half that is zeroed when it is masked",
+    )
+    signs = bipolar(images)
+    noise = np.random.default_rng(seed).standard_normal(images.shape, dtype=np.float32)
+    barely = signs + np.float32(1e-7) * noise
+    add(
+        "bipolar queries",
+        "Bipolar patterns are given the noise of images, whose absolute value and clip make "
+        "every -1 a 1: all queries are the same.",
+        len(np.unique(bipolar(np.clip(np.abs(barely), 0, 1)), axis=0)),
+        len(np.unique(np.sign(barely), axis=0)),
+        f"distinct queries for {n} bipolar images",
+    )
+
+    # The similarities.
+    reciprocal, negative = (
+        found(folded, "manhattan"),
+        _clean(images, folded, **equation("manhattan")),
+    )
+    add(
+        "reciprocal distance, max",
+        "A distance is made a similarity by its reciprocal where one would negate it. The "
+        f"largest is the same: {np.count_nonzero(reciprocal != negative)} of {n} trials end "
+        "differently.",
+        reciprocal.mean(),
+        negative.mean(),
+    )
+    reciprocal = found(folded, "manhattan", "softmax")
+    negative = _clean(images, folded, similarity="manhattan", separation="softmax", beta=1.0)
+    add(
+        "reciprocal distance, softmax",
+        "Under a softmax it matters: of reciprocals that sum to 1, times 1000, against the "
+        "negative distance, times 1, "
+        f"{np.count_nonzero(reciprocal != negative)} of {n} trials end differently.",
+        reciprocal.mean(),
+        negative.mean(),
+    )
+    scored = scores(images, folded, "manhattan")
+    asked = [uhn.separate(-1 / scored, "softmax", beta=beta) for beta in (1.0, 1000.0)]
+    add(
+        "beta",
+        "Scores are multiplied by beta and then divided by their sum, so that beta does "
+        "nothing; in softmax(-beta distance) it is the inverse temperature.",
+        np.abs(weights(scored, "softmax") - weights(1000 * scored, "softmax")).max(),
+        np.abs(asked[0] - asked[1]).max(),
+        "largest change of a weight between beta = 1 and beta = 1000",
+    )
+    add(
+        "Jensen-Shannon",
+        "The reciprocal is taken of the mean of two reciprocals, which grows with the "
+        "divergence, and there is no mixture of the two distributions in it.",
+        found(folded, "jensen_shannon").mean(),
+        _clean(images, folded, **equation("jensen_shannon")).mean(),
+    )
+    add(
+        "cosine",
+        "The dot product is divided by the Frobenius norm of the whole matrix, not by each "
+        "pattern's norm, so that it orders patterns as the dot product does (it is not in the "
+        "figures).",
+        found(folded, "cosine").mean(),
+        _clean(images, folded, **equation("cosine")).mean(),
+    )
+    add(
+        "Kullback-Leibler: epsilon",
+        "1e-4 is added to every probability, which is not small beside 1/D, and nothing is "
+        "normalised again; the clean side adds 1e-6 to both and normalises.",
+        found(folded, "kl").mean(),
+        _clean(images, folded, **equation("kl")).mean(),
+    )
+    faint = _noisy(images, 0.005, True, seed)
+    eps = equation("reverse_kl")["eps"]
+    wide = [array.astype(np.float64) for array in (images, faint)]
+    add(
+        "reverse Kullback-Leibler: sign",
+        "For the same reason a divergence can be negative, and so its reciprocal (noise of "
+        "0.005). Such trials are saved where the sum of the scores is negative too.",
+        np.count_nonzero(scores(images, faint, "reverse_kl") < 0),
+        np.count_nonzero(uhn.similarity(*wide, "reverse_kl", eps=eps) > 0),
+        f"pairs of {n * n} with a negative divergence",
+    )
+    if (flags := getattr(dataset, "grey", None)) is None:
+        flags = np.zeros(len(dataset), dtype=np.bool_)
+    grey = np.asarray(flags, dtype=np.bool_)[:n]
+    black = np.where(grey[:, None], np.float32(0), images)
+    black_queries = _noisy(black, 0.5, True, seed)
+    as_loaded = _found(trial(black, black_queries, "normalized_dot").winners, black)
+    add(
+        "grey images",
+        f"{grey.sum()} of {n} images have one channel. The published loader leaves such images "
+        "black; their sum is 0, and one of them makes every score of every query NaN.",
+        as_loaded.mean(),
+        found(folded, "normalized_dot").mean(),
+    )
+
+    # The separations and the criterion.
+    inverted = weights(scored, "log")
+    upright = uhn.separate(scored, "log1p", normalize_scores=True, normalize="sum")
+    worst = scored.argmin(axis=1)
+    add(
+        "log",
+        "The logarithm of scores below 1 is negative, and division by the negative sum gives "
+        "the least similar pattern the largest weight; log(1 + s) does not.",
+        (inverted.argmax(axis=1) == worst).mean(),
+        (upright.argmax(axis=1) == worst).mean(),
+        "fraction of queries where the worst pattern has the largest weight",
+    )
+    add(
+        "exact match",
+        "A query equal to a pattern has an infinite score; divided by the infinite sum that is "
+        "NaN, and under all separations but max the answer with it (softmax, no damage).",
+        found(images, "manhattan", "softmax").mean(),
+        _clean(images, images, similarity="manhattan", separation="softmax", beta=1.0).mean(),
+    )
+    limit = default_threshold(images.shape[1])
+    mean = images.mean(axis=0, dtype=np.float64)
+    gaps = ((images - mean) ** 2).sum(axis=1)
+    add(
+        "threshold",
+        "An answer within a squared error of 60 is correct, whatever the number of values (a "
+        f"later version of the code scales that; here {limit:.4g}). The mean of all that is "
+        "stored is such an answer for many images.",
+        (gaps <= 60).mean(),
+        (gaps <= limit).mean(),
+        "fraction of images for which the mean image is correct",
+    )
+    return tuple(out)
+
+
+def _wrong_planes(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """The shape the published code gives to images: planes, rows, columns."""
+    if len(shape) == 2:
+        return (1, *shape)
+    axis = row_axis(shape)
+    return (shape[0] if axis else shape[2], shape[axis], shape[axis + 1])
