@@ -13,6 +13,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -598,6 +599,115 @@ def test_divergences_can_be_negative() -> None:
         query = pattern + 1e-6 * rng.random(403)
         found += published.scores(pattern[None], query[None], "reverse_kl")[0, 0] < 0
     assert found > 0
+
+
+# ------------------------------------------------------------------------- what they change --
+
+
+def by_port(rows: Array, queries: Array, similarity: str, separation: str = "max") -> float:
+    """Fraction of images found again, by the port."""
+    pairs = zip(queries.astype(np.float64), rows.astype(np.float64), strict=True)
+    wide = rows.astype(np.float64)
+    found = [port.trial(wide, q, t, similarity, separation)[1] for q, t in pairs]
+    return sum(k >= 0 and np.array_equal(rows[k], rows[i]) for i, k in enumerate(found)) / len(
+        rows
+    )
+
+
+def test_differences_are_what_the_port_and_plain_formulas_say() -> None:
+    n = 40
+    data = datasets.load("glyphs", n_images=60)
+    found = {d.name: d for d in published.differences(data, n_patterns=n, seed=5)}
+    rows = data.images[:n]
+    wide = rows.astype(np.float64)
+    normal = np.random.default_rng(5).standard_normal(rows.shape, dtype=np.float32)
+    folded = np.array(
+        [port.gaussian(x, np.float32(0.5), z) for x, z in zip(rows, normal, strict=True)]
+    )
+    clipped = np.clip(rows + np.float32(0.5) * normal, 0, 1)
+    half = np.array([port.mask(x, 0.5) for x in rows])
+
+    def both(name: str) -> tuple[float, float]:
+        return found[name].published, found[name].clean
+
+    dark = rows < 0.1
+    assert both("folded noise: background") == pytest.approx(
+        (folded[dark].mean(dtype=float), clipped[dark].mean(dtype=float)), rel=1e-12
+    )
+    assert both("folded noise") == (
+        by_port(rows, folded, "normalized_dot"),
+        by_port(rows, clipped, "normalized_dot"),
+    )
+    assert both("ignored perturbation") == (
+        by_port(rows, folded, "manhattan"),
+        by_port(rows, half, "manhattan"),
+    )
+    assert both("mask of pixels stored as rows, columns, channels") == (1, 1)
+    assert both("bipolar queries") == (1, n)
+    assert both("reciprocal distance, max") == (by_port(rows, folded, "manhattan"),) * 2
+    assert ": 0 of 40 trials" in found["reciprocal distance, max"].explanation
+    soft = both("reciprocal distance, softmax")
+    distances = np.abs(wide[None] - folded[:, None].astype(np.float64)).sum(axis=2)
+    weights = np.exp(distances.min(axis=1, keepdims=True) - distances)
+    answers = (weights / weights.sum(axis=1, keepdims=True)) @ wide
+    nearest = ((answers[:, None] - wide[None]) ** 2).sum(axis=2).argmin(axis=1)
+    assert soft == (
+        by_port(rows, folded, "manhattan", "softmax"),
+        (nearest == np.arange(n)).mean(),
+    )
+    assert soft[0] < soft[1]
+    beta = both("beta")
+    assert beta[0] < 1e-12
+    assert beta[1] > 0.1
+    assert found["Jensen-Shannon"].published == by_port(rows, folded, "jensen_shannon")
+    assert found["Jensen-Shannon"].published <= found["Jensen-Shannon"].clean
+    norms = np.linalg.norm(wide, axis=1)
+    proper = (wide @ folded.astype(np.float64).T / norms[:, None]).argmax(axis=0)
+    assert both("cosine") == (
+        by_port(rows, folded, "cosine"),
+        (proper == np.arange(n)).mean(),
+    )
+    assert found["Kullback-Leibler: epsilon"].published == by_port(rows, folded, "kl")
+    assert found["reverse Kullback-Leibler: sign"].clean == 0
+    assert both("grey images") == (by_port(rows, folded, "normalized_dot"),) * 2
+    assert found["grey images"].explanation.startswith("0 of 40 ")
+    assert both("log") == (1, 0)
+    assert both("exact match") == (0, 1)
+    gaps = ((wide - wide.mean(axis=0)) ** 2).sum(axis=1)
+    limit = 60 * 256 / 784
+    assert both("threshold") == ((gaps <= 60).mean(), (gaps <= limit).mean())
+    for one in found.values():
+        assert one.explanation.endswith(".")
+        assert one.unit
+
+
+def test_differences_of_colour_images() -> None:
+    """Rows of pixels, as Tiny ImageNet is stored, and a grey image among them."""
+    rng = np.random.default_rng(0)
+    rows = rng.random((30, 64 * 64 * 3), dtype=np.float32)
+    grey = np.zeros(30, dtype=bool)
+    grey[[3, 25]] = True
+    data: Any = SimpleNamespace(images=rows, shape=(64, 64, 3), grey=grey)
+    found = {d.name: d for d in published.differences(data, n_patterns=20)}
+    # Of the image's rows 32 to 63, those from 32 to 42 2/3 and from 53 1/3 are zeroed.
+    mask = found["mask of pixels stored as rows, columns, channels"]
+    assert mask.published == pytest.approx(2 / 3, abs=1e-12)
+    assert mask.clean == 1
+    zeroed = port.mask(np.ones(64 * 64 * 3), 0.5).reshape(64, 64, 3)[32:] == 0
+    assert mask.published == zeroed.mean()
+    # All queries are answered with image 0.
+    assert found["grey images"].explanation.startswith("1 of 20 ")
+    assert found["grey images"].published == 1 / 20
+    assert found["grey images"].clean == 1
+
+
+@pytest.mark.parametrize("n_patterns", [1, 0, -3, 61])
+def test_differences_of_too_few_images(n_patterns: int) -> None:
+    data = datasets.load("glyphs", n_images=60)
+    with pytest.raises(
+        ValueError, match=r"n_patterns must be from 2 to the number of images, 60"
+    ):
+        published.differences(data, n_patterns=n_patterns)
 
 
 # -------------------------------------------------------------------------------------- bits --

@@ -191,7 +191,7 @@ def bipolar(images: Any) -> npt.NDArray[Any]:
     return signs
 
 
-# ------------------------------------------------------------------------- similarities --
+# ------------------------------------------------------------------------------ similarities --
 
 
 def _shares(rows: _Array) -> tuple[_Array, _Flags]:
@@ -354,7 +354,7 @@ def scores(patterns: Any, queries: Any, similarity: str) -> _Array:
     return out
 
 
-# -------------------------------------------------------------------------- separations --
+# ------------------------------------------------------------------------------- separations --
 
 
 def _power(x: _Array, n: int) -> _Array:
@@ -458,7 +458,7 @@ def _check_param(param: float) -> None:
         raise ValueError(f"param must be finite and at least 0, not {param}")
 
 
-# ------------------------------------------------------------------------------- trials --
+# ------------------------------------------------------------------------------------ trials --
 
 
 def trial(
@@ -593,7 +593,7 @@ class _Recall:
         return answers, winners
 
 
-# ------------------------------------------------------------------------- differences --
+# ------------------------------------------------------------------------------- differences --
 
 
 @dataclass(frozen=True)
@@ -686,7 +686,7 @@ def differences(
     n = len(images)
     if not 2 <= n_patterns <= n:
         raise ValueError(
-            f"n_patterns must be from 2 to the number of images, {len(dataset)}, not "
+            f"n_patterns must be from 2 to the number of images, {len(dataset.images)}, not "
             f"{n_patterns}"
         )
     shape = dataset.shape
@@ -809,17 +809,19 @@ def differences(
     )
     faint = _noisy(images, 0.005, True, seed)
     eps = equation("reverse_kl")["eps"]
-    wide = [array.astype(np.float64) for array in (images, faint)]
+    proper = uhn.similarity(
+        images.astype(np.float64), faint.astype(np.float64), "reverse_kl", eps=eps
+    )
     add(
         "reverse Kullback-Leibler: sign",
         "For the same reason a divergence can be negative, and so its reciprocal (noise of "
         "0.005). Such trials are saved where the sum of the scores is negative too.",
         np.count_nonzero(scores(images, faint, "reverse_kl") < 0),
-        np.count_nonzero(uhn.similarity(*wide, "reverse_kl", eps=eps) > 0),
+        np.count_nonzero(proper > 0),
         f"pairs of {n * n} with a negative divergence",
     )
     if (flags := getattr(dataset, "grey", None)) is None:
-        flags = np.zeros(len(dataset), dtype=np.bool_)
+        flags = np.zeros(n, dtype=np.bool_)
     grey = np.asarray(flags, dtype=np.bool_)[:n]
     black = np.where(grey[:, None], np.float32(0), images)
     black_queries = _noisy(black, 0.5, True, seed)
