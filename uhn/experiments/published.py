@@ -79,7 +79,7 @@ import numpy.typing as npt
 
 import uhn
 from uhn.datasets import Dataset
-from uhn.experiments.capacity import default_threshold, equation
+from uhn.experiments.clean import default_threshold, equation
 from uhn.experiments.corruptions import row_axis
 
 __all__ = [
