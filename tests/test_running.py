@@ -14,6 +14,7 @@ import sys
 import time
 import types
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import active_children
 from pathlib import Path
 from typing import Any, Protocol
@@ -307,6 +308,21 @@ class Liar:
         yield from ([row] for row in self.rows)
 
 
+@dataclasses.dataclass(frozen=True)
+class CountThreads:
+    """A row that says how many threads there are where it is made."""
+
+    n: int
+    cost: float = 1.0
+    provenance: tuple[tuple[str, str], ...] = (("data", "random"),)
+
+    def keys(self) -> list[tuple[Any, ...]]:
+        return [a_row(n_patterns=self.n).key]
+
+    def run(self, data: Any, wanted: Any) -> Iterator[list[Row]]:
+        yield [a_row(n_patterns=self.n, n_correct=uhn.get_num_threads())]
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
@@ -401,6 +417,49 @@ def test_a_worker_that_is_killed(tmp_path: Path) -> None:
     # No zombie either: the only child is the resource tracker, which lives on.
     assert os.waitpid(-1, os.WNOHANG) == (0, 0)
     assert len(run(PLAN, IMAGES, row_type=Row, path=path, n_workers=2)) == N_ROWS
+
+
+def test_workers_do_not_hear_ctrl_c() -> None:
+    """A terminal sends it to them too."""
+    told: list[Row] = []
+
+    def interrupt(row: Row) -> None:
+        told.append(row)
+        for child in active_children():
+            assert child.pid is not None
+            os.kill(child.pid, signal.SIGINT)
+
+    assert len(run(PLAN, IMAGES, row_type=Row, n_workers=2, on_row=interrupt)) == N_ROWS
+    assert len(told) == N_ROWS
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_ctrl_c_is_this_process_s_again(n_workers: int) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    run(PLAN, IMAGES, row_type=Row, n_workers=n_workers)
+    after = signal.getsignal(signal.SIGINT), signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert after == before
+    assert signal.SIGINT not in after[1]
+
+
+def test_threads_are_shared_among_workers() -> None:
+    before = uhn.get_num_threads()
+    try:
+        for n_threads, each in ((1, 1), (4, 2), (5, 2)):
+            uhn.set_num_threads(n_threads)
+            plan = [CountThreads(i) for i in range(2)]
+            rows = run(plan, row_type=Row, n_workers=2)
+            assert [row.n_correct for row in rows] == [each, each]
+            assert uhn.get_num_threads() == n_threads
+    finally:
+        uhn.set_num_threads(before)
+
+
+def test_workers_in_another_thread() -> None:
+    """Where Python has no signals."""
+    with ThreadPoolExecutor(1) as pool:
+        rows = pool.submit(run, PLAN, IMAGES, row_type=Row, n_workers=2).result(60)
+    assert plain(rows) == plain(run(PLAN, IMAGES, row_type=Row))
 
 
 def test_a_script_without_the_guard(tmp_path: Path) -> None:

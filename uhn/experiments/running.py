@@ -273,6 +273,8 @@ def run(
     KeyboardInterrupt
         Ctrl-C. It ends workers at once.
 
+    Notes
+    -----
     Whatever is raised, by a task too, finished rows stay in the file, and the same call goes on
     from there.
     """
@@ -381,6 +383,7 @@ def _elsewhere(
         for connection in workers:
             give(connection, pickled)
             give_task(connection)
+        del pickled
         while busy:
             failures: list[BaseException] = []
             for ready in wait(busy):
