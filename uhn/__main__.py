@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
 
     reproduce = commands.add_parser(
         "reproduce",
-        help="the experiments of Millidge et al. 2022, by the published and the clean procedure",
+        help="the experiments of Millidge et al. 2022, as published and as the formulas say",
         description="Runs experiments of the paper again and writes JSON Lines, CSV, PNG, SVG "
         "and one self-contained HTML report. Stopped and called again, it goes on from the "
         "last finished row.",
@@ -267,8 +267,9 @@ def _capacity(options: argparse.Namespace) -> int:
             "fewer runs or smaller --sizes"
         ) from None
     prefix = _prefix(options.out, f"capacity-{options.dataset}-{options.vary}")
-    jsonl, csv, png = (prefix.with_name(prefix.name + end) for end in (".jsonl", ".csv", ".png"))
-    prefix.parent.mkdir(parents=True, exist_ok=True)
+    jsonl, csv, png = (
+        prefix.with_name(prefix.name + end) for end in (".jsonl", ".csv", ".png")
+    )
     if options.fresh:
         jsonl.unlink(missing_ok=True)
 
@@ -414,7 +415,9 @@ def _theory(options: argparse.Namespace) -> int:
         print(f"no plot: {error}", file=sys.stderr)
     if options.json:
         rows = [vars(row) for row in simulations.rows]
-        print(json.dumps({"rows": rows, "files": written, "version": uhn.__version__}, indent=1))
+        print(
+            json.dumps({"rows": rows, "files": written, "version": uhn.__version__}, indent=1)
+        )
         return 0
     for name in simulations.names:
         print(simulations.table(name) + "\n")

@@ -320,10 +320,6 @@ def reproduce(
     start = time.perf_counter()
     data = _prepared(dataset, n_runs, seed, data_dir)
     images = as_images(data, None)
-    folder = None if out is None else Path(out)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-
     n_features = images.images.shape[1]
     parts = [p for name in EXPERIMENTS if name in names for p in _parts(name, n_features)]
     for part in parts:
@@ -337,6 +333,9 @@ def reproduce(
         for part in parts
         for one in procedures
     }
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
     rows = run(
         [task for some in tasks.values() for task in some],
         images,
@@ -353,7 +352,7 @@ def reproduce(
             found[key]
             for one in procedures
             for task in tasks[part.name, one]
-            for key in task.keys()
+            for key in task.keys()  # noqa: SIM118 (a task is no mapping)
         ]
         results[part.name] = _result(part, mine, data, n_runs)
     wants_pictures = "reconstructions" in names
@@ -408,7 +407,7 @@ def _result(part: _Part, rows: list[Row], data: Dataset, n_runs: int) -> Result:
     )
 
 
-# ----------------------------------------------------------------------------------- pictures --
+# ---------------------------------------------------------------------------------- pictures --
 
 
 def _answers(
