@@ -589,6 +589,43 @@ def test_bipolar_queries_of_the_published_kind_say_nothing() -> None:
     assert np.array_equal(votes.errors, expected)
 
 
+def test_balanced_bipolar_rows_are_no_numbers() -> None:
+    """Their sum is 0 too; a whole query, or one pattern among others."""
+    rng = np.random.default_rng(2)
+    rows = np.where(rng.random((6, 40)) < 0.4, 1.0, -1.0)
+    balanced = rng.permutation(np.repeat([1.0, -1.0], 20))
+    memories = (
+        (rows, rows),
+        (rows, np.array([balanced] * 6)),
+        (np.r_[rows[:5], [balanced]], rows),
+    )
+    assert (rows.sum(axis=1) != 0).all()
+    for k, (patterns, queries) in enumerate(memories):
+        scores = published.scores(patterns, queries, "normalized_dot")
+        with np.errstate(all="ignore"):
+            expected = [port.normalized_dot(patterns, query) for query in queries]
+        assert np.isnan(expected).all() == (k > 0)
+        np.testing.assert_allclose(scores, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_targets_are_the_values_unless_given() -> None:
+    few = case("glyphs", "bottom halves", 12)
+    assert few.values is not None
+    rows, queries, values = few.patterns, few.queries, few.values
+    got = published.trial(rows, queries, "manhattan", values=values)
+    assert np.array_equal(
+        got.errors, ((values.astype(float)[got.winners] - values) ** 2).sum(axis=1)
+    )
+    given = published.trial(rows, queries, "manhattan", values=values, targets=rows)
+    assert np.array_equal(given.winners, got.winners)
+    assert np.array_equal(
+        given.errors, ((values.astype(float)[got.winners] - rows) ** 2).sum(axis=1)
+    )
+    # Fewer queries ask for the first patterns.
+    some = published.trial(rows, queries[:5], "manhattan", values=values)
+    assert np.array_equal(some.errors, got.errors[:5])
+
+
 def test_divergences_can_be_negative() -> None:
     """As epsilon is added and nothing normalised again."""
     found = 0
