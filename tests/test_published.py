@@ -24,6 +24,7 @@ import uhn
 from golden import PATTERNS, QUERY, SEPARATED
 from uhn import datasets
 from uhn.experiments import published
+from uhn.experiments.corruptions import Gaussian, Inpaint, Mask, RandomMask
 
 ROOT = Path(__file__).resolve().parent.parent
 Array = np.ndarray
@@ -448,6 +449,40 @@ def test_float32_decides_as_we_do_but_for_what_its_rounding_decides(name: str) -
     assert open_ <= total / 20
 
 
+# ----------------------------------------------------------------------------- perturbations --
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (3, 32, 32), (3, 64, 64)])
+def test_corruptions_are_the_published_perturbations(shape: tuple[int, ...]) -> None:
+    """Given the same draws, bit for bit. (64, 64, 3) is read as (3, 64, 64) there."""
+    rows = np.random.default_rng(7).random((3, math.prod(shape)), dtype=np.float32)
+    side = shape[-1]
+
+    def rng() -> np.random.Generator:
+        return np.random.default_rng(8)
+
+    normal = rng().standard_normal(rows.shape, dtype=np.float32)
+    uniform = rng().random(rows.shape)
+    pixels = rng().random((3, side, side))
+    levels = [k / 10 for k in range(1, 10)]
+    for sd in (0.05, 0.5, 1.5):
+        expected = [
+            port.gaussian(x, np.float32(sd), z) for x, z in zip(rows, normal, strict=True)
+        ]
+        assert np.array_equal(Gaussian(sd, fold=True)(rows, shape, rng()), expected)
+    for f in levels:
+        masked = [port.mask(x, f) for x in rows]
+        assert np.array_equal(Mask(f)(rows, shape, rng()), masked)
+        framed = [port.inpaint(x, f) for x in rows]
+        assert np.array_equal(Inpaint(f)(rows, shape, rng()), framed)
+        single = [port.random_mask(x, f, u) for x, u in zip(rows, uniform, strict=True)]
+        assert np.array_equal(RandomMask(f, per="value")(rows, shape, rng()), single)
+        joint = [port.random_mask_pixels(x, f, u) for x, u in zip(rows, pixels, strict=True)]
+        assert np.array_equal(RandomMask(f)(rows, shape, rng()), joint)
+    top = [port.mask(x, 0.5, reverse=True) for x in rows]
+    assert np.array_equal(Mask(0.5, side="top")(rows, shape, rng()), top)
+
+
 # ---------------------------------------------------------------------------- golden numbers --
 
 
@@ -606,6 +641,26 @@ def test_balanced_bipolar_rows_are_no_numbers() -> None:
             expected = [port.normalized_dot(patterns, query) for query in queries]
         assert np.isnan(expected).all() == (k > 0)
         np.testing.assert_allclose(scores, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_a_binary_network_takes_images() -> None:
+    """Patterns, values and targets in [0, 1] are made bipolar; what is bipolar stays."""
+    rows = images("glyphs")
+    assert not (rows == 0.5).any()
+    values = np.array([port.mask(row, 0.5, reverse=True) for row in rows])
+    for separation in ("max", "softmax"):
+        from_images = published.trial(
+            rows, rows, "manhattan", separation, values=values, targets=values, binary=True
+        )
+        from_signs = published.trial(
+            *[port.bipolar(rows)] * 2,
+            "manhattan",
+            separation,
+            values=port.bipolar(values),
+            binary=True,
+        )
+        assert np.array_equal(from_images.errors, from_signs.errors)
+        assert np.array_equal(from_images.winners, from_signs.winners)
 
 
 def test_targets_are_the_values_unless_given() -> None:
