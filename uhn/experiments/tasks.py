@@ -176,6 +176,8 @@ class Task:
             values = stored
             if one.projection == BOTTOM_HALF:
                 values = Mask(0.5, side="top")(stored, layout, rng)
+                if self.binary and self.procedure == "published":
+                    values = published.bipolar(values)
             errors, winners = self._ask(one, stored, queries, values)
             right = int(np.count_nonzero(clean.own(winners, values)))
             seconds = time.perf_counter() - start
