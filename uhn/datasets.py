@@ -827,9 +827,13 @@ def _tiny_listing(tree: _Tree, split: str, wanted: int | None) -> tuple[list[str
 
 
 def _load_tiny_imagenet(wanted: _Request) -> Dataset:
-    Image = _optional(
-        "PIL.Image", "pillow", "data set 'tiny-imagenet' is made of JPEG files and needs Pillow"
-    )
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError(
+            "data set 'tiny-imagenet' is made of JPEG files and needs Pillow: "
+            "pip install pillow"
+        ) from error
     n_images, skip = wanted.n_images, wanted.grey == "skip"
     files = ("tiny-imagenet-200", "tiny-imagenet-200.zip", "tiny-imagenet-first10.zip")
     folders = ("tiny_imagenet", "tiny-imagenet", "TinyImageNet", "")
