@@ -496,8 +496,8 @@ def trial(
         damages the bipolar patterns, so `queries` should be damaged ``bipolar(patterns)``.)
 
     scored : array_like of shape (n_queries, n_patterns), optional
-        What `scores` gives for these patterns, queries and similarity, if it is at hand; several
-        separations can share it. Not for a binary network.
+        What `scores` gives for these patterns, queries and similarity, if it is at hand;
+        several separations can share it. Not for a binary network.
 
     Returns
     -------
