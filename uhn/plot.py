@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from uhn.experiments.results import Curve, Point, Result
 
-__all__ = ["COLOURS", "MARKERS", "plot_capacity", "save", "spread", "style"]
+__all__ = ["COLOURS", "MARKERS", "line_names", "plot_capacity", "save", "spread", "style"]
 
 COLOURS = (
     "#0072B2",
@@ -274,7 +274,7 @@ def _cells(result: Result) -> Iterator[tuple[int, int, str, float | str]]:
                 yield row, column, name, criterion
 
 
-def _line_names(result: Result, curves: Sequence[Curve]) -> tuple[str, ...]:
+def line_names(result: Result, curves: Sequence[Curve]) -> tuple[str, ...]:
     """Readable labels, no two of them the same."""
     labels = list(result.labels(curves))
     for label, count in Counter(labels).items():
@@ -313,7 +313,7 @@ def _draw(matplotlib: Any, result: Result, interval: str) -> Any:
     panels = []
     for row, column, procedure, criterion in _cells(result):
         curves = result.curves(procedure, criterion)
-        labels = _line_names(result, curves)
+        labels = line_names(result, curves)
         panels.append(_Panel(row, column, procedure, criterion, curves, labels))
     n_rows = 1 + max(panel.row for panel in panels)
     n_columns = 1 + max(panel.column for panel in panels)
@@ -366,7 +366,8 @@ def _draw(matplotlib: Any, result: Result, interval: str) -> Any:
         left / width,
         1 - 0.16 / height,
         result.title(),
-        fontsize=min(12.0, 12 * (width - left - 0.1) / inches(result.title(), 12, "bold")),
+        # With room for what hinting makes of the letters at another resolution.
+        fontsize=min(12.0, 11.4 * (width - left - 0.1) / inches(result.title(), 12, "bold")),
         fontweight="bold",
         color=_INK,
         gid="title",
@@ -464,7 +465,7 @@ def _draw(matplotlib: Any, result: Result, interval: str) -> Any:
             figure.text(
                 (left + column * (across + between)) / width,
                 (height - top - row * (down + gap) - 0.1) / height,
-                f"The {result.procedures[column]} procedure is not judged by this.",
+                f"The {result.procedures[column]} procedure is not judged by this criterion.",
                 fontsize=9,
                 color=_GREY,
                 gid="note",
