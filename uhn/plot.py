@@ -19,7 +19,16 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from uhn.experiments.results import Curve, Point, Result
 
-__all__ = ["COLOURS", "MARKERS", "line_names", "plot_capacity", "save", "spread", "style"]
+__all__ = [
+    "COLOURS",
+    "MARKERS",
+    "line_names",
+    "pairs",
+    "plot_capacity",
+    "save",
+    "spread",
+    "style",
+]
 
 COLOURS = (
     "#0072B2",
@@ -250,28 +259,36 @@ class _Panel:
     labels: tuple[str, ...]
 
 
+def pairs(result: Result) -> list[dict[str, float | str]]:
+    """The criteria of the panels, by procedure: those that stand side by side are one dict.
+
+    Thresholds that the procedures share come first, then those that differ, which stand beside
+    each other all the same, as far as there are two; the index comes last.
+    """
+    panels = {name: result.panels(name) for name in result.procedures}
+    shared = [
+        one for one in panels[result.procedures[0]] if all(one in p for p in panels.values())
+    ]
+    rest = itertools.zip_longest(*([c for c in p if c not in shared] for p in panels.values()))
+    rows = [dict.fromkeys(panels, one) for one in shared if not isinstance(one, str)]
+    rows += [
+        {name: one for name, one in zip(panels, row, strict=True) if one is not None}
+        for row in rest
+    ]
+    return [*rows, *(dict.fromkeys(panels, one) for one in shared if isinstance(one, str))]
+
+
 def _cells(result: Result) -> Iterator[tuple[int, int, str, float | str]]:
     """Row, column, procedure and criterion of every panel."""
-    panels = {name: result.panels(name) for name in result.procedures}
-    if len(panels) < 2:
-        for name, criteria in panels.items():
-            columns = len(criteria) if len(criteria) <= 3 else 2 if len(criteria) == 4 else 3
-            for i, criterion in enumerate(criteria):
+    rows = pairs(result)
+    several = len(result.procedures) > 1
+    columns = len(rows) if len(rows) <= 3 else 2 if len(rows) == 4 else 3
+    for i, row in enumerate(rows):
+        for name, criterion in row.items():
+            if several:
+                yield i, result.procedures.index(name), name, criterion
+            else:
                 yield i // columns, i % columns, name, criterion
-        return
-    (left, first), (right, second) = panels.items()
-    shared = [one for one in first if one in second]
-    # Thresholds that differ stand beside each other all the same; names come last.
-    rest = itertools.zip_longest(
-        [one for one in first if one not in shared],
-        [one for one in second if one not in shared],
-    )
-    pairs = [*((one, one) for one in shared if not isinstance(one, str)), *rest]
-    pairs += [(one, one) for one in shared if isinstance(one, str)]
-    for row, pair in enumerate(pairs):
-        for column, (name, criterion) in enumerate(zip((left, right), pair, strict=True)):
-            if criterion is not None:
-                yield row, column, name, criterion
 
 
 def line_names(result: Result, curves: Sequence[Curve]) -> tuple[str, ...]:

@@ -172,10 +172,18 @@ class Strip:
 
     def rows(self) -> list[tuple[str, npt.NDArray[Any]]]:
         """What is shown, by name."""
-        shown = [("original", self.originals), ("query", self.queries)]
-        if self.targets is not None:
-            shown.append(("target", self.targets))
-        return [*shown, ("reconstruction", self.results)]
+        if self.targets is None:
+            return [
+                ("original", self.originals),
+                ("query", self.queries),
+                ("reconstruction", self.results),
+            ]
+        return [
+            ("stored", self.originals),
+            ("query", self.queries),
+            ("target", self.targets),
+            ("retrieved", self.results),
+        ]
 
 
 def plot_strip(strip: Strip, path: str | PathLike[str] | None = None) -> Any:
@@ -269,7 +277,7 @@ def _draw_strip(strip: Strip) -> Any:
             if at == 0:
                 text = column if across else name
                 write(left - 0.1, y + tile / 2, text, "name", ha="right", va="center")
-            if name == "reconstruction" and strip.correct is not None:
+            if k == len(kinds) - 1 and strip.correct is not None:
                 good = strip.correct[j]
                 words = "✓ right" if good else "✗ wrong"
                 spot = (x + tile + 0.1, y + tile / 2) if across else (x + tile / 2, y + tile)
@@ -381,9 +389,9 @@ def write_report(
         sections.append(_Section("differences", title, _differences(differences)))
     first = [_Section("run", "What was run", _what(results, dataset, settings))]
     if results:
-        first.append(
-            _Section("reading", "How to read the figures", _reading(results, interval))
-        )
+        reading = _reading(results, interval)
+        first.append(_Section("reading", "How to read the figures", reading))
+        first.append(_Section("summary", "In short", _summary(results)))
     files = "".join(f'<li><a href="{_e(p.name)}">{_e(p.name)}</a></li>' for p in written)
     last = _Section("files", "Files beside this report", f'<ul class="files">{files}</ul>')
     page = _page(_title(results, dataset, settings), [*first, *sections, last], settings)
@@ -652,37 +660,56 @@ def _alt(result: Result) -> str:
     return " ".join([*words, "All numbers are in the tables below the figure."])
 
 
+def _averages(result: Result, procedure: str, criterion: float | str) -> str:
+    """Whose curve is the highest and whose the lowest on average, in words."""
+    curves = result.curves(procedure, criterion)
+    found: dict[str, list[str]] = {}
+    for curve, label in zip(curves, plot.line_names(result, curves), strict=True):
+        if not curve.is_baseline:
+            mean = sum(point.fraction for point in curve.points) / len(curve.points)
+            found.setdefault(f"{mean:.3f}", []).append(label)
+    ends = sorted(found, reverse=True)
+    words = []
+    for mean in dict.fromkeys((*ends[:1], *ends[-1:])):
+        names = found[mean]
+        words.append(f"{mean} {', '.join(names) if len(names) < 4 else f'{len(names)} lines'}")
+    return " … ".join(words) or "–"
+
+
 def _summary(results: Sequence[Result]) -> str:
-    """The first and the last at the right end of every panel, as a table."""
-    heads = ("Experiment", "Procedure", "Judged", "At", "Most", "Least")
+    """The highest and the lowest curve of every panel, as a table."""
+    procedures = sorted({name for result in results for name in result.procedures}, key=_ORDER)
     body = []
     for number, result in enumerate(results, 1):
         link = f'<a href="#{_anchor(number, result)}">{_e(_name(result))}</a>'
-        for name, criterion, last, ends in _ends(result):
-            if not ends:
-                continue
-            cells = [name, _judged(criterion), f"{_x_name(result)} {last:g}"]
-            for end in (0, -1):
-                tied = [label for fraction, label in ends if fraction == ends[end][0]]
-                names = ", ".join(tied) if len(tied) < 4 else f"{len(tied)} lines"
-                cells.append(f"{ends[end][0]:.3f} {names}")
-            if ends[0][0] == ends[-1][0]:
-                cells[-1] = "the same"
+        for pair in plot.pairs(result):
+            judged = {name: _judged(criterion) for name, criterion in pair.items()}
+            said = list(dict.fromkeys(judged.values()))
+            if len(said) > 1:
+                said = [f"{text} ({name})" for name, text in judged.items()]
+            cells = [("Judged", ", ".join(said))]
+            for name in procedures:
+                there = name in pair
+                text = _averages(result, name, pair[name]) if there else "–"
+                cells.append((name.capitalize(), text))
             body.append(
                 f'<tr><th scope="row">{link}</th>'
-                + "".join(
-                    f'<td data-label="{head}">{_e(cell)}</td>'
-                    for head, cell in zip(heads[1:], cells, strict=True)
-                )
+                + "".join(f'<td data-label="{h}">{_e(text)}</td>' for h, text in cells)
                 + "</tr>"
             )
+    heads = ["Experiment", "Judged", *(name.capitalize() for name in procedures)]
     columns = "".join(f'<th scope="col">{head}</th>' for head in heads)
     return (
-        "<p>Where every figure ends on the right: the line that retrieves the largest fraction "
-        "there, and the one that retrieves the smallest.</p>\n"
-        '<table class="stacked">\n<caption>The right end of every panel</caption>\n'
-        f"<thead><tr>{columns}</tr></thead>\n<tbody>\n{chr(10).join(body)}\n</tbody>\n</table>"
+        "<p>Fraction retrieved, averaged over the points of a curve: the highest and the lowest "
+        "curve of every panel. An average over other sizes or levels would be another "
+        "number; the curves say more.</p>\n"
+        '<table class="stacked">\n<caption>Highest and lowest curve, on average</caption>\n'
+        f"<thead><tr>{columns}</tr></thead>\n<tbody>\n{chr(10).join(body)}\n</tbody>\n"
+        "</table>"
     )
+
+
+_ORDER = ("published", "clean").index
 
 
 def _judged(criterion: float | str) -> str:
@@ -739,7 +766,8 @@ def _tables(result: Result) -> Iterator[str]:
         for criterion in result.panels(name):
             curves = result.curves(name, criterion)
             xs = sorted({point.x for curve in curves for point in curve.points})
-            head = f"{name.capitalize()} procedure: correct {result.heading(criterion)}"
+            judged = result.heading(criterion).replace("<=", "≤")
+            head = f"{name.capitalize()} procedure: correct {judged}"
             trials: dict[float, set[int]] = {x: set() for x in xs}
             body = []
             for label, curve in zip(plot.line_names(result, curves), curves, strict=True):
