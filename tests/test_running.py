@@ -14,6 +14,7 @@ import sys
 import time
 import types
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import active_children
 from pathlib import Path
 from typing import Any, Protocol
@@ -307,6 +308,21 @@ class Liar:
         yield from ([row] for row in self.rows)
 
 
+@dataclasses.dataclass(frozen=True)
+class CountThreads:
+    """A row that says how many threads there are where it is made."""
+
+    n: int
+    cost: float = 1.0
+    provenance: tuple[tuple[str, str], ...] = (("data", "random"),)
+
+    def keys(self) -> list[tuple[Any, ...]]:
+        return [a_row(n_patterns=self.n).key]
+
+    def run(self, data: Any, wanted: Any) -> Iterator[list[Row]]:
+        yield [a_row(n_patterns=self.n, n_correct=uhn.get_num_threads())]
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
@@ -403,6 +419,49 @@ def test_a_worker_that_is_killed(tmp_path: Path) -> None:
     assert len(run(PLAN, IMAGES, row_type=Row, path=path, n_workers=2)) == N_ROWS
 
 
+def test_workers_do_not_hear_ctrl_c() -> None:
+    """A terminal sends it to them too."""
+    told: list[Row] = []
+
+    def interrupt(row: Row) -> None:
+        told.append(row)
+        for child in active_children():
+            assert child.pid is not None
+            os.kill(child.pid, signal.SIGINT)
+
+    assert len(run(PLAN, IMAGES, row_type=Row, n_workers=2, on_row=interrupt)) == N_ROWS
+    assert len(told) == N_ROWS
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_ctrl_c_is_this_process_s_again(n_workers: int) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    run(PLAN, IMAGES, row_type=Row, n_workers=n_workers)
+    after = signal.getsignal(signal.SIGINT), signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert after == before
+    assert signal.SIGINT not in after[1]
+
+
+def test_threads_are_shared_among_workers() -> None:
+    before = uhn.get_num_threads()
+    try:
+        for n_threads, each in ((1, 1), (5, 2)):
+            uhn.set_num_threads(n_threads)
+            plan = [CountThreads(i) for i in range(2)]
+            rows = run(plan, row_type=Row, n_workers=2)
+            assert [row.n_correct for row in rows] == [each, each]
+            assert uhn.get_num_threads() == n_threads
+    finally:
+        uhn.set_num_threads(before)
+
+
+def test_workers_in_another_thread() -> None:
+    """Where Python has no signals."""
+    with ThreadPoolExecutor(1) as pool:
+        rows = pool.submit(run, PLAN, IMAGES, row_type=Row, n_workers=2).result(60)
+    assert plain(rows) == plain(run(PLAN, IMAGES, row_type=Row))
+
+
 def test_a_script_without_the_guard(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     text = "from running_workload import *\nplan = [Recall('dot', 9), Recall('dot', 8)]\n"
@@ -481,7 +540,7 @@ def test_killed_ten_times(start: Start, tmp_path: Path) -> None:
     Every kill but the first also tears the last line, or not, at random.
     """
     rng = random.Random(1)
-    work = {"cells": 90, "patterns": 1000}
+    work = {"cells": 90, "patterns": 700}
     whole, two, killed = (tmp_path / name for name in ("whole", "two", "killed"))
     for path, n in ((whole, 1), (two, 2)):
         program = start(PROGRAM, path, workers=n, **work)
@@ -578,11 +637,13 @@ class Bar:
     made: list[Bar]
 
     def __init__(self, **keywords: Any) -> None:
-        self.keywords, self.steps, self.closed = keywords, [], False
+        self.keywords, self.steps, self.closed, self.n = keywords, [], False, 0.0
         Bar.made.append(self)
 
     def update(self, step: float) -> None:
         self.steps.append(step)
+        self.n += step
+        assert self.n <= self.keywords["total"]
 
     def __enter__(self) -> Bar:
         return self
@@ -617,6 +678,17 @@ def test_progress_counts_the_cost_of_what_is_left(tmp_path: Path, bars: list[Bar
     assert bars[0].closed
     run(PLAN, IMAGES, **keywords, progress=True)
     assert len(bars) == 1, "nothing is left"
+
+
+def test_progress_ends_at_the_end(bars: list[Bar]) -> None:
+    """And not a rounding error beyond it: the stand-in checks that."""
+    rng = random.Random(0)
+    for _ in range(100):
+        plan = [CountThreads(i, cost=rng.random()) for i in range(rng.randrange(1, 30))]
+        run(plan, row_type=Row, progress=True)
+        assert bars[-1].n == pytest.approx(1, abs=1e-12)
+    run([CountThreads(0, cost=0.0)], row_type=Row, progress=True)
+    assert bars[-1].closed
 
 
 @pytest.mark.parametrize("place", ["terminal", "notebook", "pipe"])

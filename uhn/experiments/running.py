@@ -273,6 +273,8 @@ def run(
     KeyboardInterrupt
         Ctrl-C. It ends workers at once.
 
+    Notes
+    -----
     Whatever is raised, by a task too, finished rows stay in the file, and the same call goes on
     from there.
     """
@@ -381,6 +383,7 @@ def _elsewhere(
         for connection in workers:
             give(connection, pickled)
             give_task(connection)
+        del pickled
         while busy:
             failures: list[BaseException] = []
             for ready in wait(busy):
@@ -506,4 +509,5 @@ def _bar(progress: bool | None, description: str) -> Iterator[Callable[[float], 
         smoothing=0,
         miniters=0,
     ) as bar:
-        yield bar.update
+        # Rounding must not lead beyond the end, of which tqdm would warn.
+        yield lambda fraction: bar.update(min(fraction, 1 - bar.n))

@@ -166,7 +166,12 @@ class Task:
         layout = data.layout(self.procedure)
         coordinates = (self.corruption.kind, self.corruption.level)
         rng = cell_rng(self.seed, *coordinates, self.run_number, self.n_patterns)
-        queries = self.corruption(stored, layout, rng)
+        damaged = stored
+        if self.binary and self.procedure == "published":
+            # The published network is damaged after it is made bipolar, by the noise that is
+            # folded and clipped to [0, 1]: of +1 and -1 alike, 1 is left.
+            damaged = published.bipolar(stored)
+        queries = self.corruption(damaged, layout, rng)
         for one in self.equations:
             rows = [self._row(one, threshold) for threshold in self.thresholds]
             rows = [row for row in rows if row.key in wanted]
