@@ -269,13 +269,14 @@ def pairs(result: Result) -> list[dict[str, float | str]]:
     shared = [
         one for one in panels[result.procedures[0]] if all(one in p for p in panels.values())
     ]
-    rest = itertools.zip_longest(*([c for c in p if c not in shared] for p in panels.values()))
-    rows = [dict.fromkeys(panels, one) for one in shared if not isinstance(one, str)]
-    rows += [
+    alike: list[dict[str, float | str]] = [dict.fromkeys(panels, one) for one in shared]
+    own = ([one for one in p if one not in shared] for p in panels.values())
+    rest: list[dict[str, float | str]] = [
         {name: one for name, one in zip(panels, row, strict=True) if one is not None}
-        for row in rest
+        for row in itertools.zip_longest(*own)
     ]
-    return [*rows, *(dict.fromkeys(panels, one) for one in shared if isinstance(one, str))]
+    names_last = any(isinstance(one, str) for one in shared)
+    return [*alike[:-1], *rest, *alike[-1:]] if names_last else [*alike, *rest]
 
 
 def _cells(result: Result) -> Iterator[tuple[int, int, str, float | str]]:

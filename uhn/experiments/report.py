@@ -670,10 +670,10 @@ def _averages(result: Result, procedure: str, criterion: float | str) -> str:
             found.setdefault(f"{mean:.3f}", []).append(label)
     ends = sorted(found, reverse=True)
     words = []
-    for mean in dict.fromkeys((*ends[:1], *ends[-1:])):
-        names = found[mean]
-        words.append(f"{mean} {', '.join(names) if len(names) < 4 else f'{len(names)} lines'}")
-    return " … ".join(words) or "–"
+    for end in dict.fromkeys((*ends[:1], *ends[-1:])):
+        names = found[end]
+        words.append(f"{end} {', '.join(names) if len(names) < 4 else f'{len(names)} lines'}")
+    return "; ".join(words) or "–"
 
 
 def _summary(results: Sequence[Result]) -> str:
@@ -700,8 +700,8 @@ def _summary(results: Sequence[Result]) -> str:
     heads = ["Experiment", "Judged", *(name.capitalize() for name in procedures)]
     columns = "".join(f'<th scope="col">{head}</th>' for head in heads)
     return (
-        "<p>Fraction retrieved, averaged over the points of a curve: the highest and the lowest "
-        "curve of every panel. An average over other sizes or levels would be another "
+        "<p>Fraction retrieved, averaged over the points of a curve: the highest and the "
+        "lowest curve of every panel. An average over other sizes or levels would be another "
         "number; the curves say more.</p>\n"
         '<table class="stacked">\n<caption>Highest and lowest curve, on average</caption>\n'
         f"<thead><tr>{columns}</tr></thead>\n<tbody>\n{chr(10).join(body)}\n</tbody>\n"
