@@ -319,7 +319,7 @@ def _heading(criterion: float | str, fits: Callable[[str], bool]) -> str:
     elif criterion == "threshold":
         heads = ["By threshold: squared error ≤ x"]
     else:
-        heads = [f"By threshold: squared error ≤ {float(criterion):.3g}"]
+        heads = [f"By threshold: squared error ≤ {float(criterion):.4g}"]
     return next((head for head in heads if fits(head)), heads[-1])
 
 

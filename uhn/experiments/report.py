@@ -85,17 +85,17 @@ _PUBLISHED: dict[str, tuple[str, str]] = {
     "masking": (
         "Six similarities under max, 50 stored images, 10 % to 90 % of the rows masked from "
         "below, threshold 60.",
-        "Nothing but what is said of all figures.",
+        "",
     ),
     "random-mask": (
         "In the appendix: three similarities under max, 300 stored images, 10 % to 70 % of the "
         "pixels masked, in all their channels, threshold 60.",
-        "Nothing but what is said of all figures.",
+        "",
     ),
     "inpaint": (
         "In the appendix: three similarities under max, 300 stored images, a border masked on "
         "all four sides, threshold 60.",
-        "Nothing but what is said of all figures.",
+        "",
     ),
     "threshold": (
         "Three similarities under max, 250 stored images of CIFAR10, lower half masked, "
@@ -106,7 +106,7 @@ _PUBLISHED: dict[str, tuple[str, str]] = {
     "hetero": (
         "The sum-normalised dot product under max, 2 to 1000 stored images, noise of standard "
         "deviation 0.3; what is retrieved is the image itself or its lower half.",
-        "Nothing but what is said of all figures.",
+        "",
     ),
     "hetero-binary": (
         'The same with images of -1 and 1, called "classical Hopfield": identity for a '
@@ -374,7 +374,7 @@ def write_report(
         name = _anchor(number, result)
         figure = plot.plot_capacity(result, interval=interval)
         image = _write_figure(figure, folder, name, _alt(result), written)
-        body = _experiment(result, image, interval)
+        body = _experiment(result, image, interval, dataset.note)
         sections.append(_Section(name, _name(result), body))
     if pictures:
         shown = []
@@ -630,7 +630,7 @@ def _caption(result: Result, interval: str) -> str:
 
 
 def _listed(values: Iterable[float]) -> str:
-    return ", ".join(f"{value:.5g}" for value in values)
+    return ", ".join(f"{value:.4g}" for value in values)
 
 
 def _ends(result: Result) -> Iterator[tuple[str, float | str, float, list[tuple[float, str]]]]:
@@ -687,7 +687,7 @@ def _summary(results: Sequence[Result]) -> str:
             said = list(dict.fromkeys(judged.values()))
             if len(said) > 1:
                 said = [f"{text} ({name})" for name, text in judged.items()]
-            cells = [("Judged", ", ".join(said))]
+            cells = [("Judged", ", ".join(said).replace(", by threshold", ","))]
             for name in procedures:
                 there = name in pair
                 text = _averages(result, name, pair[name]) if there else "–"
@@ -717,7 +717,7 @@ def _judged(criterion: float | str) -> str:
         return "by winning index"
     if criterion == "threshold":
         return "by threshold"
-    return f"by threshold {float(criterion):.5g}"
+    return f"by threshold {float(criterion):.4g}"
 
 
 def _alt_strip(strip: Strip) -> str:
@@ -737,17 +737,18 @@ def _alt_strip(strip: Strip) -> str:
 # ---------------------------------------------------------------------------------- sections --
 
 
-def _experiment(result: Result, image: str, interval: str) -> str:
+def _experiment(result: Result, image: str, interval: str, said: str) -> str:
     caption = f"<b>{_e(result.title())}.</b> {_e(_caption(result, interval))}"
     out = [_figure(image, caption)]
     if result.experiment in _PUBLISHED and "published" in result.procedures:
         figure, differs = _PUBLISHED[result.experiment]
-        out.append(
-            f"<p><b>The published figure.</b> {_e(figure)}</p>\n"
-            f"<p><b>Different here.</b> {_e(differs)}</p>"
-        )
-    if result.note:
-        out.append(f"<p><b>Note.</b> {_e(result.note)}</p>")
+        out.append(f"<p><b>The published figure.</b> {_e(figure)}</p>")
+        if differs:
+            out.append(f"<p><b>Different here.</b> {_e(differs)}</p>")
+    # What was said of the data set is not said again.
+    notes = [part for part in result.note.split("; ") if part and part not in said]
+    if notes:
+        out.append(f"<p><b>Note.</b> {_e('; '.join(notes))}</p>")
     # What the caption does not say already.
     shared = [
         part
