@@ -118,13 +118,13 @@ def _readable(name: str) -> str:
     return _NAMES.get(name, name.replace("_", " "))
 
 
-def _wrap(text: str, fits: Callable[[str], bool]) -> str:
-    """Breaks a list of parts joined by "; " into lines that fit."""
+def _wrap(text: str, fits: Callable[[str], bool], mark: str = ";") -> str:
+    """Breaks a text after marks that a space follows (or after words) into lines that fit."""
     lines = [""]
-    for part in text.split("; "):
-        longer = f"{lines[-1]}; {part}" if lines[-1] else part
+    for part in text.split(f"{mark} "):
+        longer = f"{lines[-1]}{mark} {part}" if lines[-1] else part
         if lines[-1] and not fits(longer):
-            lines[-1] += ";"
+            lines[-1] += mark
             lines.append(part)
         else:
             lines[-1] = longer
@@ -368,7 +368,14 @@ def _draw(matplotlib: Any, result: Result, interval: str) -> Any:
         parts = [bands if part.startswith("bands:") else part for part in parts]
     subtitle = _wrap("; ".join(parts), lambda text: inches(text, 9) <= width - left - 0.1)
     above_panel = 0.30 + (0.32 if references else 0.0)
-    over_text = 0.54 + 0.15 * (subtitle.count("\n") + 1)
+    # With room for what hinting makes of the letters at another resolution.
+    title, title_room = result.title(), (width - left - 0.1) / 1.06
+    title_size = min(12.0, 12 * title_room / inches(title, 12, "bold"))
+    if title_size < 9:
+        title_size = 11.0
+        title = _wrap(title, lambda text: inches(text, 11, "bold") <= title_room, "")
+    title_lines = 0.19 * title.count("\n")
+    over_text = 0.54 + title_lines + 0.15 * (subtitle.count("\n") + 1)
     top = over_text + above_panel + (0.30 if both else 0.0)
     bottom, gap = 0.56, 0.36 + above_panel
     # As high as it takes to write all names beside a panel, one under the other.
@@ -383,9 +390,8 @@ def _draw(matplotlib: Any, result: Result, interval: str) -> Any:
     figure.text(
         left / width,
         1 - 0.16 / height,
-        result.title(),
-        # With room for what hinting makes of the letters at another resolution.
-        fontsize=min(12.0, 11.4 * (width - left - 0.1) / inches(result.title(), 12, "bold")),
+        title,
+        fontsize=title_size,
         fontweight="bold",
         color=_INK,
         gid="title",
@@ -393,7 +399,7 @@ def _draw(matplotlib: Any, result: Result, interval: str) -> Any:
     )
     figure.text(
         left / width,
-        1 - 0.42 / height,
+        1 - (0.42 + title_lines) / height,
         subtitle,
         fontsize=9,
         color=_GREY,
