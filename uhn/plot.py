@@ -392,8 +392,8 @@ _STATUS_MARKS = {
 }
 _KIND_MARKS = {
     "pattern": ("o", COLOURS[0], "pattern"),
-    "ghost": ("v", COLOURS[1], "ghost, a pattern negated"),
-    "mixture": ("D", COLOURS[2], "mixture of patterns"),
+    "ghost": ("v", COLOURS[1], "ghost"),
+    "mixture": ("D", COLOURS[2], "mixture"),
     "unknown": ("X", COLOURS[3], "neither"),
 }
 #: Networks of up to so many units are drawn with all their states.
@@ -762,7 +762,7 @@ def plot_landscape(
     Every state is a dot at its overlap with the reference and its energy; states that would
     fall on each other are spread out sideways. A line leads from each state to the one that the
     best single flip makes of it, in the colour of the fixed point where such flips end. Fixed
-    points have a marker for what they are in terms of the patterns, and their numbers.
+    points have a marker for what they are in terms of the patterns, and the patterns' numbers.
 
     Parameters
     ----------
@@ -776,7 +776,7 @@ def plot_landscape(
         The state that overlaps are taken with; the first pattern by default, else the lowest
         fixed point.
     n_named : int, default 16
-        The most fixed points whose numbers are written, the lowest first.
+        The most fixed points whose numbers are written, the lowest first, where there is room.
     title : str
     path : path, optional
         Where to write the figure; its ending says the format.
@@ -854,8 +854,8 @@ def plot_landscape(
     else:
         kinds, names = ["unknown"] * len(fixed), [""] * len(fixed)
     with matplotlib.rc_context(_STYLE):
-        figure = _figure(matplotlib, 6.4, 4.3)
-        axes = figure.add_axes((0.115, 0.13, 0.60, 0.775 if title else 0.83))
+        figure = _figure(matplotlib, 6.6, 4.3)
+        axes = figure.add_axes((0.115, 0.13, 0.66, 0.775 if title else 0.83))
         if len(energies):
             weights = 1 << np.arange(n_units)
             rows = ((fixed > 0) @ weights).astype(np.int64)
@@ -898,7 +898,7 @@ def plot_landscape(
             handletextpad=0.3,
             borderaxespad=0,
         )
-        _name_points(axes, at[:n_named], found.energies[:n_named], names[:n_named])
+        _name_points(axes, at, found.energies, names[:n_named])
         if path is not None:
             figure.savefig(path, dpi=200)
     return figure
@@ -914,10 +914,9 @@ def _spread_out(
     starts = np.flatnonzero(
         np.r_[True, (np.diff(products[order]) != 0) | (np.diff(level[order]) != 0)]
     )
-    most = max(int(np.diff(np.r_[starts, len(order)]).max()), 2)
-    step = min(1.5 / (n_units * most), 0.02)
     for start, stop in itertools.pairwise([*starts.tolist(), len(order)]):
         group = order[start:stop]
+        step = min(1.5 / (n_units * len(group)), 0.06)
         x[group] += step * (np.arange(len(group)) - (len(group) - 1) / 2)
     return np.asarray(x, dtype=np.float64)
 
@@ -967,29 +966,35 @@ def _name_points(
     axes: Any, x: npt.NDArray[Any], y: npt.NDArray[Any], names: Sequence[str]
 ) -> None:
     """Writes names below points, each lower where another is in the way."""
-    canvas = axes.figure.canvas
-    renderer = canvas.get_renderer()
+    from matplotlib.patheffects import withStroke
+
+    renderer = axes.figure.canvas.get_renderer()
+    halo = [withStroke(linewidth=2.4, foreground="white")]
     places = axes.transData.transform(np.column_stack([x, y]))
     dot = axes.figure.dpi / 72
     taken = [(px - 4 * dot, py - 4 * dot, px + 4 * dot, py + 4 * dot) for px, py in places]
-    for (px, py), name, i in zip(places, names, range(len(names)), strict=True):
+    for i, name in enumerate(names):
         if not name:
             continue
+        px, py = places[i]
         text = axes.annotate(
             name, (x[i], y[i]), xytext=(0, -6), textcoords="offset points", ha="center",
             va="top", fontsize=9, color=_INK, gid="name", zorder=6,
+            path_effects=halo,
         )  # fmt: skip
         box = text.get_window_extent(renderer)
         half, tall = box.width / 2 + dot, box.height
-        # Below, above, further below, ...: the first place that is free.
-        for away in (6, -6, 17, -17, 28, -28, 39):
+        # Below, above, or a line further off; no name where there is no room.
+        for away in (6, -6, 17, -17):
             bottom = py - away * dot - tall if away > 0 else py - away * dot
             own = (px - half, bottom, px + half, bottom + tall)
             if all(
                 own[0] >= b[2] or own[2] <= b[0] or own[1] >= b[3] or own[3] <= b[1]
                 for b in taken
             ):
+                text.set_position((0, -away))
+                text.set_verticalalignment("top" if away > 0 else "bottom")
+                taken.append(own)
                 break
-        text.set_position((0, -away))
-        text.set_verticalalignment("top" if away > 0 else "bottom")
-        taken.append(own)
+        else:
+            text.remove()
