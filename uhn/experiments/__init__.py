@@ -1,16 +1,36 @@
-"""Published experiments on associative memories, re-runnable on any images."""
+"""Published experiments on associative memories and the laws of capacity, on any images."""
 
 from uhn._statistics import wilson
-from uhn.experiments.capacity import CapacityResult, Row, capacity, default_threshold
-from uhn.experiments.corruptions import corrupt, gaussian_noise, mask_bottom
+from uhn.experiments.capacity import capacity
+from uhn.experiments.clean import default_threshold
+from uhn.experiments.corruptions import (
+    Chain,
+    Corruption,
+    Flip,
+    Gaussian,
+    Inpaint,
+    Mask,
+    PermuteChannels,
+    RandomMask,
+    corruption,
+)
+from uhn.experiments.results import Curve, Point, Result, Row
 
 __all__ = [
-    "CapacityResult",
+    "Chain",
+    "Corruption",
+    "Curve",
+    "Flip",
+    "Gaussian",
+    "Inpaint",
+    "Mask",
+    "PermuteChannels",
+    "Point",
+    "RandomMask",
+    "Result",
     "Row",
     "capacity",
-    "corrupt",
+    "corruption",
     "default_threshold",
-    "gaussian_noise",
-    "mask_bottom",
     "wilson",
 ]
