@@ -376,7 +376,7 @@ def _name_lines(
 # ------------------------------------------------------------------------------- simulations --
 
 _PANEL = (4.0, 2.75)  # inches, of the axes alone
-_LEFT, _BELOW, _ABOVE, _BESIDE = 0.72, 0.62, 0.62, 1.25
+_LEFT, _BELOW, _ABOVE, _BESIDE = 0.72, 0.62, 0.62, 1.45
 
 
 def plot_simulations(
@@ -445,9 +445,7 @@ def _draw_panel(axes: Any, panel: Panel) -> None:
     for i, line in enumerate(panel.lines):
         colour = COLOURS[i]
         if line.theory is not None and (i == 0 or not shared):
-            axes.plot(
-                *line.theory, color=_INK if shared else colour, linewidth=1.3, zorder=2
-            )
+            axes.plot(*line.theory, color=_INK if shared else colour, linewidth=1.3, zorder=2)
         if line.limit is not None:
             axes.plot(
                 *line.limit, color=colour, linewidth=1.0, linestyle=(0, (4, 2.5)), zorder=1
@@ -515,6 +513,14 @@ def _set_limits(axes: Any, panel: Panel) -> None:
     ys = [y for line in lines for y in (*line.mean, *line.high)]
     if panel.log_x:
         axes.set_xlim(min(xs) / 1.25, max(xs) * 1.25)
+        if max(xs) < 100 * min(xs):
+            from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+
+            low, high = axes.get_xlim()
+            ticks = [m * 10.0**e for e in range(-3, 7) for m in (1, 2, 5)]
+            axes.xaxis.set_major_locator(FixedLocator([t for t in ticks if low <= t <= high]))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,g}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         room = 0.03 * (max(xs) - min(xs))
         axes.set_xlim(min(xs) - room, max(xs) + room)
@@ -522,6 +528,8 @@ def _set_limits(axes: Any, panel: Panel) -> None:
         lowest = min(y for line in lines for y in line.mean if y > 0)
         # Names at the upper ends of curves need room above them.
         axes.set_ylim(lowest / 3, max(ys) * (2.2 if panel.labels == "top" else 1.5))
+        if panel.labels == "left":
+            axes.set_ylim(top=max(ys) * 3)
     else:
         top = max(ys)
         axes.set_ylim(-0.03 * top, top * (1.12 if panel.labels == "top" else 1.05))
@@ -538,7 +546,9 @@ def _name_curves(axes: Any, panel: Panel) -> None:
             x, y = max(zip(line.x, line.mean, strict=True))
             y = max(y, axes.get_ylim()[0])
             ends.append(to_panel.transform(to_data.transform((x, y))))
-        heights = spread([end[1] for end in ends], 13 / 72 / _PANEL[1], 0.02, 1.0)
+        # Where several end together, names keep the order of the curves from the top.
+        wanted = [end[1] - 1e-6 * i for i, end in enumerate(ends)]
+        heights = spread(wanted, 13 / 72 / _PANEL[1], 0.02, 1.0)
         for i, ((x, y), at) in enumerate(zip(ends, heights, strict=True)):
             axes.plot(
                 [x + 0.02, 1.0, 1.03],
@@ -558,7 +568,12 @@ def _name_curves(axes: Any, panel: Panel) -> None:
         elif panel.log_y:
             _name(axes, line.label, i, max(points), "data", "center", "bottom", (0, 6))
         else:
-            _name(axes, line.label, i, min(points), "data", "left", "bottom", (0, 4))
+            # Where the curve falls through 0.62, to the right of it.
+            after = next((j for j, (_, y) in enumerate(points) if y < 0.62), 1) or 1
+            (x, y), (end, low) = points[after - 1], points[after]
+            part = min(max((y - 0.62) / (y - low), 0), 1) if y > low else 0.0
+            at = (x * (end / x) ** part if panel.log_x else x + part * (end - x), 0.62)
+            _name(axes, line.label, i, at, "data", "left", "center", (7, 0))
 
 
 def _name(

@@ -187,7 +187,7 @@ def _lower_tail(
     a: float,
     spread: float,
     step: float = 0.0,
-    longest: float = 256.0,
+    longest: float = 96.0,
 ) -> float:
     """P(S < -a) + P(S = -a) / 2 for a symmetric sum S, by inverting its characteristic function.
 
@@ -197,14 +197,12 @@ def _lower_tail(
     that is flat at its ends converges as fast as its Fourier transform decays. The integral
     ends where phi has fallen to 1e-13, at the latest at `longest` / spread.
     """
-    end = math.pi / step if step else 1 / spread
-    if step:
-        end = min(end, 12 / spread)
-    else:
-        while end * spread < longest:
-            if np.abs(characteristic(np.linspace(end, 2 * end, 65))).max() < 1e-13:
-                break
-            end *= 2
+    end, last = 1 / spread, math.pi / step if step else math.inf
+    while end < min(longest / spread, last):
+        if np.abs(characteristic(np.linspace(end, min(2 * end, last), 65))).max() < 1e-13:
+            break
+        end *= 2
+    end = min(end, last)
     n = 256 + int(16 * end * max(a, spread))
     t = np.linspace(0, end, n + 1)[1:]
     below = 2 * np.sin(0.5 * step * t) / step if step else t
@@ -232,17 +230,17 @@ def _overlaps(n_others: int) -> tuple[Array, Array]:
 
 
 def _terms_below(
-    terms: Array, chances: Array, count: int, a: float, longest: float = 256.0
+    terms: Array, chances: Array, count: int, a: float, step: float = 0.0, longest: float = 96.0
 ) -> float:
     """P(S < -a) of a sum of so many terms, each a random sign times one of `terms`."""
     spread = math.sqrt(count * float((chances * terms**2).sum()))
-    terms, a = terms / spread, a / spread
+    terms, a, step = terms / spread, a / spread, step / spread
 
     def characteristic(t: Array) -> Array:
         one = sum(p * np.cos(x * t) for p, x in zip(chances, terms, strict=True))
         return np.asarray(one**count)
 
-    return max(0.0, _lower_tail(characteristic, a, 1.0, longest=longest))
+    return max(0.0, _lower_tail(characteristic, a, 1.0, step, longest))
 
 
 @functools.cache
@@ -262,7 +260,17 @@ def _dense_error(n: int, k: int, degree: int, rectified: bool) -> float:
         return np.asarray((np.maximum(x, 0) if rectified else x) ** degree)
 
     signal = float(n) ** degree - float(n - 2) ** degree
-    return _terms_below(f(places + 1) - f(places - 1), chances, k - 1, signal)
+    terms = f(places + 1) - f(places - 1)
+    # Sums lie on a lattice; one that is the signal itself turns nothing. The edge is put halfway
+    # to the next place below.
+    unit = math.gcd(*(int(x) for x in terms), int(signal))
+    odd = [int(x) // unit % 2 == 1 for x in terms]
+    if all(odd):
+        step = 2.0 * unit
+        edge = signal if (int(signal) // unit - (k - 1)) % 2 else signal + unit
+    else:
+        step, edge = float(unit), signal + unit / 2
+    return _terms_below(terms, chances, k - 1, edge, step)
 
 
 @functools.cache
@@ -275,7 +283,7 @@ def _sequence_error(n: int, p: int, degree: int | None) -> float:
     places, chances = _overlaps(n - 1)
     if degree is None:
         # A few near patterns make most of the noise: phi falls slowly.
-        return _terms_below(np.exp(places - (n - 1)), chances, p - 1, 1.0, 8192.0)
+        return _terms_below(np.exp(places - (n - 1)), chances, p - 1, 1.0, 0.0, 8192.0)
     return _terms_below(places**degree, chances, p - 1, float(n - 1) ** degree)
 
 
@@ -294,6 +302,8 @@ def _stable_chance(n: int, k: int, degree: int) -> float:
     exact one.
     """
     exact = _dense_error(n, k, degree, False)
+    if k == 1:
+        return 1.0
     if degree == 2:
         d = k - 1
         v = np.linspace(1e-3, 1 + 12 * math.sqrt(2 / d) + 20 / d, 400)
@@ -500,7 +510,9 @@ def _hopfield(quick: bool) -> _Study:
     for n in (200, 400) if quick else (1000, 2000):
         curves.append(_Curve(f"N = {n}", theory.ags_overlap, None, grid))
         groups += [
-            _point(f"N = {n}", load, n * n * n_runs * load, lambda s, n=n, a=load: sample(s, n, a))  # type: ignore[misc]
+            _point(
+                f"N = {n}", load, n * n * n_runs * load, lambda s, n=n, a=load: sample(s, n, a)
+            )  # type: ignore[misc]
             for load in loads
         ]
     return _Study(
@@ -560,6 +572,7 @@ def _errors(quick: bool) -> _Study:
         groups,
         (Mark(top, f"retrieval ends, {top:.3f}", 0.25),),
         log_y=True,
+        labels="top",
     )
 
 
@@ -653,7 +666,9 @@ def _dense(quick: bool, rectified: bool = False) -> _Study:
 
         curves.append(_Curve(label, law, limit, _geometric(0.25 * largest, 1.05 * largest)))
         mark = theory.dam_capacity(n, degree, rectified=rectified)
-        text = ("2 " if rectified else "") + f"α{degree} N" + ("", "", "", "²", "³", "⁴")[degree]
+        text = (
+            ("2 " if rectified else "") + f"α{degree} N" + ("", "", "", "²", "³", "⁴")[degree]
+        )
         marks.append(Mark(mark, text, 0.12, degree - 2))
         for k in _around(part * largest for part in (0.35, 0.5, 0.7, 1.0)):
             bits = 30_000 if quick else 60_000 if degree == 5 else 150_000
@@ -759,7 +774,7 @@ def _exponential(quick: bool) -> _Study:
 
     for i, rate in enumerate((0.10, 0.20)):
         k = round(math.exp(rate * n)) + 1
-        label = f"exp({rate:g} N) = {k:,}"
+        label = f"{k:,} patterns"
         curves.append(_Curve(label))
         marks.append(Mark(_promised(rate), f"theorem, exp({rate:g} N)", 0.4, i))
         for part in (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4):
@@ -885,7 +900,9 @@ def _sdm(quick: bool) -> _Study:
     }
     near = [round(part * n) for part in (0, 0.04, 0.08, 0.12, 0.16, 0.2, 0.24, 0.28, 0.32)]
     about = round(critical["iterated"])
-    iterated = sorted({*near[:-1:2], *(about + round(s * n) for s in (-0.03, -0.01, 0.01, 0.03))})
+    iterated = sorted(
+        {*near[:-1:2], *(about + round(s * n) for s in (-0.03, -0.01, 0.01, 0.03))}
+    )
     labels = {"hetero": "other words", "auto": "own words", "iterated": "read to rest"}
     xs = {"hetero": near, "auto": near, "iterated": iterated}
     n_others = 64 if quick else 100
@@ -969,16 +986,16 @@ def _bam(quick: bool) -> _Study:
     top = theory.bam_critical().load
     grid = (*np.linspace(0.001, 0.999 * top, 200).tolist(), top, top * 1.0001, 0.3)
     for n in (200,) if quick else (500, 1000):
-        label = f"{n} units a layer"
+        label = f"n = {n}"
         curves.append(_Curve(label, theory.bam_overlap, None, grid))
         groups += [
             _point(label, x, 100 * n * n * n_runs * x, lambda s, n=n, x=x: sample(s, n, x))  # type: ignore[misc]
             for x in loads
         ]
     return _Study(
-        "Bidirectional memory: overlap at rest",
-        "line: mean field, N infinite",
-        "load P / N",
+        "Bidirectional memory, n units a layer: overlap",
+        "line: mean field, n infinite",
+        "load P / n",
         "overlap with the pattern",
         curves,
         groups,
@@ -1109,7 +1126,12 @@ def _modern(quick: bool) -> _Study:
     for n in (10, 100) if quick else (10, 100, 1000):
         curves.append(_Curve(f"{n:,} patterns"))
         groups += [
-            _point(f"{n:,} patterns", b, n_runs * n * (n + 50) * d, lambda s, n=n, b=b: sample(s, n, b))  # type: ignore[misc]
+            _point(
+                f"{n:,} patterns",
+                b,
+                n_runs * n * (n + 50) * d,
+                lambda s, n=n, b=b: sample(s, n, b),
+            )  # type: ignore[misc]
             for b in betas
         ]
     return _Study(
