@@ -7,7 +7,9 @@ import math
 __all__ = ["wilson"]
 
 
-def wilson(n_correct: int, n_trials: int, z: float = 1.959963984540054) -> tuple[float, float]:
+def wilson(
+    n_correct: float, n_trials: float, z: float = 1.959963984540054
+) -> tuple[float, float]:
     """Wilson's score interval for a fraction; `z` = 1.96 gives 95 %.
 
     With p = n_correct / n_trials and n = n_trials it is
