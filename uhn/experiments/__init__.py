@@ -16,9 +16,11 @@ from uhn.experiments.corruptions import (
 )
 from uhn.experiments.millidge2022 import EXPERIMENTS, Reproduction, reproduce
 from uhn.experiments.results import Curve, Point, Result, Row
+from uhn.experiments.simulations import STUDIES, Simulations, simulate
 
 __all__ = [
     "EXPERIMENTS",
+    "STUDIES",
     "Chain",
     "Corruption",
     "Curve",
@@ -32,9 +34,11 @@ __all__ = [
     "Reproduction",
     "Result",
     "Row",
+    "Simulations",
     "capacity",
     "corruption",
     "default_threshold",
     "reproduce",
+    "simulate",
     "wilson",
 ]
