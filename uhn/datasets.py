@@ -221,11 +221,6 @@ _ABOUT = {
         "64 characters drawn by the package in many ways, 16 x 16 grey, as many as wanted",
         "part of uhn, under its licence",
     ),
-    "digits": (
-        "1,797 handwritten digits, 8 x 8 grey, from scikit-learn",
-        "Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits, UCI repository, "
-        "CC BY 4.0",
-    ),
     "mnist": (
         "70,000 handwritten digits, 28 x 28 grey",
         "LeCun, Cortes and Burges 1998; the original page states no licence, redistributions "
@@ -243,6 +238,11 @@ _ABOUT = {
     "tiny-imagenet": (
         "110,000 photographs of 200 classes, 64 x 64 RGB",
         "from ImageNet: non-commercial research and education only, no redistribution",
+    ),
+    "digits": (
+        "1,797 handwritten digits, 8 x 8 grey, from scikit-learn",
+        "Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits, UCI repository, "
+        "CC BY 4.0",
     ),
 }
 
@@ -330,22 +330,23 @@ _SUMS: dict[str, dict[str, str]] = {
 }
 
 # Where the official files are fetched from: the folder's address, our folder, files by split.
+# The file that is looked for comes last: where it is, the download was finished.
 _DOWNLOADS: dict[str, tuple[str, str, dict[str, tuple[str, ...]]]] = {
     "mnist": (
         # PyTorch's mirror, as the original page no longer serves the files.
         "https://ossci-datasets.s3.amazonaws.com/mnist/",
         "mnist",
         {
-            "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
-            "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
+            "train": ("train-labels-idx1-ubyte.gz", "train-images-idx3-ubyte.gz"),
+            "test": ("t10k-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz"),
         },
     ),
     "fashion-mnist": (
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         "fashion_mnist",
         {
-            "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
-            "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
+            "train": ("train-labels-idx1-ubyte.gz", "train-images-idx3-ubyte.gz"),
+            "test": ("t10k-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz"),
         },
     ),
     "cifar10": (
@@ -489,21 +490,29 @@ def _download(wanted: _Request) -> Path:
     root = Path(pooch.os_cache("uhn") if wanted.data_dir is None else wanted.data_dir)
     # tqdm draws the progress, where it is installed and somebody looks.
     progress = importlib.util.find_spec("tqdm") is not None and sys.stderr.isatty()
+    # Neither pooch nor requests closes the connection of a download that fails.
+    answers: list[Any] = []
+    downloader = pooch.HTTPDownloader(
+        progressbar=progress,
+        chunk_size=1 << 16,
+        timeout=60,
+        hooks={"response": lambda answer, **_: answers.append(answer)},
+    )
+    missing = []
     for file in files[wanted.split]:
-        path = root / folder / file
-        if path.exists():
-            _verify(wanted, path)
-            continue
-        pooch.get_logger().info(f"Terms of {wanted.name}: {_ABOUT[wanted.name][1]}.")
+        if (root / folder / file).exists():
+            _verify(wanted, root / folder / file)
+        else:
+            missing.append(file)
+    pooch.get_logger().info(f"Terms of {wanted.name}: {_ABOUT[wanted.name][1]}.")
+    for file in missing:
         try:
             pooch.retrieve(
                 base + file,
                 known_hash=f"sha256:{_SUMS[wanted.name][file]}",
                 fname=file,
                 path=root / folder,
-                downloader=pooch.HTTPDownloader(
-                    progressbar=progress, chunk_size=1 << 16, timeout=60
-                ),
+                downloader=downloader,
             )
         except (OSError, ValueError) as error:
             # What requests raises is an OSError; a wrong sum is pooch's ValueError.
@@ -511,6 +520,9 @@ def _download(wanted: _Request) -> Path:
                 f"data set {wanted.name!r}: downloading {base + file} failed; try again, or "
                 f"get {file} in another way and put it into {root / folder}: {error}"
             ) from error
+        finally:
+            while answers:
+                answers.pop().close()
     return root
 
 
@@ -895,6 +907,14 @@ def _load_tiny_imagenet(wanted: _Request) -> Dataset:
     return _dataset(wanted, images, shape, labels, str(path), "; ".join(notes), grey)
 
 
+def _load_glyphs(wanted: _Request) -> Dataset:
+    n = 5000 if wanted.n_images is None else wanted.n_images
+    # The test glyphs begin where nobody gets to by asking for training ones.
+    first = 0 if wanted.split == "train" else 2**32
+    images, labels = glyphs(n, first), glyph_labels(n, first)
+    return _dataset(wanted, _scaled(images), (SIDE, SIDE), labels, "embedded")
+
+
 def _load_digits(wanted: _Request) -> Dataset:
     sklearn = _optional(
         "sklearn", "scikit-learn", "data set 'digits' is part of scikit-learn and needs it"
@@ -911,21 +931,13 @@ def _load_digits(wanted: _Request) -> Dataset:
     return _dataset(wanted, images, (8, 8), labels, source, note)
 
 
-def _load_glyphs(wanted: _Request) -> Dataset:
-    n = 5000 if wanted.n_images is None else wanted.n_images
-    # The test glyphs begin where nobody gets to by asking for training ones.
-    first = 0 if wanted.split == "train" else 2**32
-    images, labels = glyphs(n, first), glyph_labels(n, first)
-    return _dataset(wanted, _scaled(images), (SIDE, SIDE), labels, "embedded")
-
-
 _LOADERS: dict[str, Callable[[_Request], Dataset]] = {
     "glyphs": _load_glyphs,
-    "digits": _load_digits,
     "mnist": _load_mnist,
     "fashion-mnist": _load_fashion,
     "cifar10": _load_cifar10,
     "tiny-imagenet": _load_tiny_imagenet,
+    "digits": _load_digits,
 }
 
 NAMES = tuple(_LOADERS)
@@ -946,7 +958,7 @@ def load(
 
     Parameters
     ----------
-    name : {"glyphs", "digits", "mnist", "fashion-mnist", "cifar10", "tiny-imagenet"}
+    name : {"glyphs", "mnist", "fashion-mnist", "cifar10", "tiny-imagenet", "digits"}
     data_dir : path, optional
         The only directory to look in. By default ``$UHN_DATA``, ``./shared/data``,
         ``../shared/data`` and the cache of former downloads are tried in this order.

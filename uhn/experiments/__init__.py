@@ -14,9 +14,11 @@ from uhn.experiments.corruptions import (
     RandomMask,
     corruption,
 )
+from uhn.experiments.millidge2022 import EXPERIMENTS, Reproduction, reproduce
 from uhn.experiments.results import Curve, Point, Result, Row
 
 __all__ = [
+    "EXPERIMENTS",
     "Chain",
     "Corruption",
     "Curve",
@@ -27,10 +29,12 @@ __all__ = [
     "PermuteChannels",
     "Point",
     "RandomMask",
+    "Reproduction",
     "Result",
     "Row",
     "capacity",
     "corruption",
     "default_threshold",
+    "reproduce",
     "wilson",
 ]

@@ -471,6 +471,7 @@ def trial(
     param: float = 1000.0,
     targets: Any = None,
     binary: bool = False,
+    scored: Any = None,
 ) -> Outcome:
     """Every query put to the memory once, by the published procedure.
 
@@ -493,6 +494,10 @@ def trial(
         The published ``network_type="classical_hopfield"``: patterns, queries, values and
         targets go through `bipolar`, and so does the sign of the answer. (The published code
         damages the bipolar patterns, so `queries` should be damaged ``bipolar(patterns)``.)
+
+    scored : array_like of shape (n_queries, n_patterns), optional
+        What `scores` gives for these patterns, queries and similarity, if it is at hand;
+        several separations can share it. Not for a binary network.
 
     Returns
     -------
@@ -543,19 +548,26 @@ def trial(
     _check_param(param)
     _degree(separation)
 
-    scorer = _Scorer(patterns, similarity)
+    if scored is not None:
+        scored = np.asarray(scored, dtype=np.float64)
+        if binary or scored.shape != (len(queries), len(patterns)):
+            raise ValueError(
+                f"scored must have shape {(len(queries), len(patterns))}, not {scored.shape}, "
+                "and is not for a binary network"
+            )
+    scorer = None if scored is not None else _Scorer(patterns, similarity)
     recall = _Recall(recalled, binary, by_index=separation == "max")
     errors = np.empty(len(queries))
     winners = np.empty(len(queries), dtype=np.int64)
     for part in _chunks(len(queries), max(*patterns.shape, recalled.shape[1])):
-        scored = scorer(queries[part])
+        some = scored[part] if scorer is None else scorer(queries[part])
         if separation == "max":
             with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-                scored /= scored.sum(axis=1, keepdims=True)
-            winners[part] = np.argmax(scored, axis=1)
+                shares = some / some.sum(axis=1, keepdims=True)
+            winners[part] = np.argmax(shares, axis=1)
             answers = recall.rows(winners[part])
         else:
-            answers, winners[part] = recall.mixtures(_weights(scored, separation, param))
+            answers, winners[part] = recall.mixtures(_weights(some, separation, param))
         gaps = answers - wanted[part]
         errors[part] = np.multiply(gaps, gaps, out=gaps).sum(axis=1)
     return Outcome(errors, winners)
@@ -571,7 +583,8 @@ class _Recall:
             # An answer is a row of weights times the values: the dot products of the weights
             # with the columns, each summed in an order that does not depend on the others.
             self.columns = uhn.Memory(np.ascontiguousarray(values.T), similarity="dot")
-            self.nearest = uhn.Memory(values, similarity="sqeuclidean")
+            # Ranks need no more than float32: ties but for rounding are copies.
+            self.nearest = uhn.Memory(values.astype(np.float32), similarity="sqeuclidean")
 
     def _finish(self, answers: _Array) -> _Array:
         # -1 for an answer that is not above 0, NaN among them.
@@ -591,7 +604,9 @@ class _Recall:
         winners = np.full(len(weights), -1, dtype=np.int64)
         numbers = finite | self.binary
         if numbers.any():
-            winners[numbers] = self.nearest.nearest(answers[numbers])[0][:, 0]
+            winners[numbers] = self.nearest.nearest(answers[numbers].astype(np.float32))[0][
+                :, 0
+            ]
         return answers, winners
 
 
