@@ -756,7 +756,7 @@ def _experiment(result: Result, image: str, interval: str, said: str) -> str:
         if not re.match(r"\d+ runs?$|bands:|one trial", part)
     ]
     if shared:
-        out.append(f'<p class="common">All lines: {_e("; ".join(shared))}.</p>')
+        out.append(f'<p class="common">Parameters: {_e("; ".join(shared))}.</p>')
     out += _tables(result)
     return "\n".join(out)
 
