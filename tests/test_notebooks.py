@@ -81,6 +81,7 @@ def test_it_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     import nbformat
 
     monkeypatch.setenv("UHN_QUICK", "1")
+    monkeypatch.setenv("TQDM_DISABLE", "1")  # a bar is drawn on stderr
     monkeypatch.delenv("MPLBACKEND", raising=False)
     # The folder that uhn was imported from, wherever that is.
     import uhn

@@ -443,11 +443,11 @@ def _nearest(
     answers: npt.NDArray[np.float32], values: npt.NDArray[np.float32], own: Sequence[int]
 ) -> tuple[bool, ...]:
     """Whether the value nearest to each answer is the right one, or a copy of it."""
-    finite = np.isfinite(answers).all(axis=1)
     memory = uhn.Memory(values, similarity="sqeuclidean")
     out = []
-    for answer, good, i in zip(answers, finite.tolist(), own, strict=True):
-        winner = int(memory.nearest(answer)[0][0]) if good else -1
+    for answer, i in zip(answers, own, strict=True):
+        # An answer of the published code may be no number.
+        winner = int(memory.nearest(answer)[0][0]) if np.isfinite(answer).all() else -1
         out.append(winner >= 0 and bool(np.array_equal(values[winner], values[i])))
     return tuple(out)
 
