@@ -1,4 +1,4 @@
-"""Simulations of capacity laws: they agree with theory, can be resumed, and are drawn legibly."""
+"""Simulations of capacity laws: they agree with theory, are resumed, and are drawn legibly."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 import reference_continuous
 import reference_dense
-
 from uhn import theory
 from uhn.experiments import running, simulations
 from uhn.experiments.simulations import STUDIES, SimulationRow, Simulations, simulate
