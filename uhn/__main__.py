@@ -1,11 +1,9 @@
-"""The command line: ``python -m uhn capacity`` and ``python -m uhn info``."""
+"""The command line: ``python -m uhn capacity | reproduce | theory | info``."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import math
 import os
 import sys
 import time
@@ -17,7 +15,7 @@ import uhn
 
 __all__ = ["main"]
 
-_DEFAULTS = {"similarity": ("noise", "max"), "separation": ("mask", "manhattan")}
+_DEFAULTS = {"similarity": ("gaussian", "max"), "separation": ("mask", "manhattan")}
 
 
 def _list(convert: Callable[[str], Any], what: str) -> Callable[[str], list[Any]]:
@@ -48,8 +46,9 @@ def _parser() -> argparse.ArgumentParser:
         help="how many images can be stored before retrieval fails: table, CSV and plot",
         description="Stores growing numbers of images, asks for each with a damaged copy of "
         "it, and counts how many come back: by threshold on the squared error, and by index "
-        "(the stored image nearest to the answer is the right one). Prints a table, writes a "
-        "CSV and a plot.",
+        "(the stored image nearest to the answer is the right one). Prints a table, writes "
+        "JSON Lines, a CSV and a plot. Stopped and called again, it goes on from the last "
+        "finished row.",
         epilog="Everything has a default; the default data set is embedded.",
     )
     add = capacity.add_argument
@@ -60,29 +59,20 @@ def _parser() -> argparse.ArgumentParser:
         help="what the curves differ in (default: similarity, with separation max and noise; "
         "separation: with 1/manhattan and a mask)",
     )
-    add(
-        "--dataset",
-        default="glyphs",
-        metavar="NAME",
-        help="glyphs (embedded), mnist, fashion-mnist, cifar10, tiny-imagenet",
-    )
+    _add_data(capacity)
     add("--split", choices=("train", "test"), default="train")
     add(
-        "--data",
-        metavar="DIR",
-        help="where the data set's files are (default: $UHN_DATA, ./shared/data, "
-        "../shared/data)",
-    )
-    add(
         "--corruption",
-        choices=("noise", "mask"),
-        help="default: noise, or mask for separations",
+        metavar="KIND",
+        help="gaussian, mask, random-mask, inpaint, flip, permute-channels, with a level after "
+        "a colon, one after another with +: mask:0.3+gaussian:0.1 (default: gaussian:0.5, or "
+        "mask:0.5 for separations)",
     )
     add(
         "--level",
         type=float,
         metavar="X",
-        help="standard deviation of the noise, or fraction of rows masked (default 0.5)",
+        help="level of the corruption: standard deviation, or fraction (default 0.5)",
     )
     add(
         "--sizes",
@@ -90,8 +80,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N,N,...",
         help="numbers of stored images (default 2,5,10,20,50,100,200,300,500,700,1000)",
     )
-    add("--runs", type=int, default=5, metavar="N", help="runs on disjoint images (default 5)")
-    add("--seed", type=int, default=0, metavar="N")
     add(
         "--threshold",
         type=float,
@@ -107,64 +95,127 @@ def _parser() -> argparse.ArgumentParser:
         help="with a parameter after a colon, as in polynomial:10,softmax:1000,topk:5",
     )
     add(
+        "--criterion",
+        choices=("both", "threshold", "index"),
+        default="both",
+        help="what the table and the plot show (the files have both)",
+    )
+    add(
         "--out",
         metavar="DIR/PREFIX",
-        help="where to write PREFIX.csv and PREFIX.png (default ./capacity-DATASET-VARY)",
+        help="where to write PREFIX.jsonl, .csv and .png (default ./capacity-DATASET-VARY)",
     )
+    add("--no-plot", action="store_true", help="write no PNG")
+    _add_running(capacity)
+    capacity.set_defaults(run=_capacity)
+
+    reproduce = commands.add_parser(
+        "reproduce",
+        help="the experiments of Millidge et al. 2022, as published and as the formulas say",
+        description="Runs experiments of the paper again and writes JSON Lines, CSV, PNG, SVG "
+        "and one self-contained HTML report. Stopped and called again, it goes on from the "
+        "last finished row.",
+    )
+    add = reproduce.add_argument
+    add(
+        "experiments",
+        nargs="*",
+        metavar="EXPERIMENT",
+        help="similarity, separation, noise, masking, random-mask, inpaint, threshold, hetero, "
+        "reconstructions, or all (default)",
+    )
+    _add_data(reproduce)
+    add(
+        "--procedure",
+        choices=("published", "clean", "both"),
+        default="both",
+        help="as the published code decides, defects included; as the formulas say; or both",
+    )
+    add("--out", metavar="DIR", help="where to write (default ./reproduce-DATASET)")
+    _add_running(reproduce)
+    reproduce.set_defaults(run=_reproduce)
+
+    theory = commands.add_parser(
+        "theory",
+        help="classical laws of capacity: simulations over theory",
+        description="Simulates the memories whose capacity theory knows, and writes table, "
+        "JSON Lines, CSV and a figure of both.",
+    )
+    add = theory.add_argument
+    add("studies", nargs="*", metavar="STUDY", help="all by default; --list names them")
+    add("--list", action="store_true", help="name the studies")
+    add("--quick", action="store_true", help="small sizes, some ten seconds")
+    add("--out", metavar="DIR", default="theory", help="where to write (default ./theory)")
+    _add_running(theory, runs=False)
+    theory.set_defaults(run=_theory)
+    return parser
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    from uhn import datasets
+
+    parser.add_argument(
+        "--dataset",
+        default="glyphs",
+        metavar="NAME",
+        help=", ".join(datasets.NAMES) + " (default glyphs, which is embedded)",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        help="where the data set's files are (default: $UHN_DATA, ./shared/data, "
+        "../shared/data)",
+    )
+
+
+def _add_running(parser: argparse.ArgumentParser, runs: bool = True) -> None:
+    add = parser.add_argument
+    if runs:
+        add(
+            "--runs",
+            type=int,
+            default=5,
+            metavar="N",
+            help="runs on disjoint images (default 5)",
+        )
+    add("--seed", type=int, default=0, metavar="N")
+    add("--workers", type=int, default=1, metavar="N", help="processes (default 1)")
     add(
         "--threads",
         type=int,
         metavar="N",
         help="threads to use (default: all, or UHN_NUM_THREADS)",
     )
-    add("--json", action="store_true", help="print JSON instead of the table")
-    add("--no-plot", action="store_true", help="write no PNG")
+    add("--fresh", action="store_true", help="compute all again: delete the rows of before")
+    add("--json", action="store_true", help="print JSON instead of text")
     add("--progress", action="store_true", help="show progress even if stderr is no terminal")
-    capacity.set_defaults(run=_capacity)
-    return parser
 
 
-class _Progress:
-    """One line on stderr, rewritten in place, with the time left."""
-
-    def __init__(self, shown: bool, unit: str = "capacity") -> None:
-        self._shown = shown
-        self._in_place = sys.stderr.isatty()
-        self._unit = unit
-        self._start = time.monotonic()
-        self._last = -math.inf
-        self._done = False
-        self._width = 0
-
-    def __call__(self, fraction: float, what: str) -> None:
-        now = time.monotonic()
-        # Four times a second in place; a line of a log file every five seconds.
-        pause = 0.25 if self._in_place else 5.0
-        if not self._shown or self._done or (now - self._last < pause and fraction < 1):
-            return
-        self._done = fraction >= 1
-        self._last = now
-        left = ""
-        if 0.02 < fraction < 1:
-            seconds = (now - self._start) * (1 - fraction) / fraction
-            left = f", {_duration(seconds)} left"
-        line = f"{self._unit}: {100 * fraction:3.0f} %{left}, {what}"
-        if self._in_place:
-            sys.stderr.write("\r" + line.ljust(self._width))
-            self._width = len(line)
-        else:
-            sys.stderr.write(line + "\n")
-        sys.stderr.flush()
-
-    def clear(self) -> None:
-        if self._shown and self._in_place and self._width:
-            sys.stderr.write("\r" + " " * self._width + "\r")
-            sys.stderr.flush()
+def _check_running(options: argparse.Namespace) -> None:
+    """What can be wrong with the shared arguments is found before a file is read or made."""
+    for name in ("runs", "workers", "threads"):
+        value = getattr(options, name, None)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name} must be at least 1, not {value}")
+    if options.seed < 0:
+        raise ValueError(f"--seed must be at least 0, not {options.seed}")
+    if options.threads is not None:
+        uhn.set_num_threads(options.threads)
 
 
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+def _check_dataset(name: str) -> None:
+    from uhn import datasets
+
+    if name not in datasets.NAMES:
+        raise ValueError(f"unknown data set {name!r}; there are: {', '.join(datasets.NAMES)}")
+
+
+def _stopped(path: Path) -> int:
+    """Says what Ctrl-C left."""
+    n = path.read_bytes().count(b"\n") if path.exists() else 0
+    kept = f"{path} has the {n} finished rows; the same command goes on from there"
+    print(f"stopped; {kept if n else 'nothing was finished'}", file=sys.stderr)
+    return 130
 
 
 def _prefix(out: str | None, default: str) -> Path:
@@ -179,18 +230,14 @@ def _prefix(out: str | None, default: str) -> Path:
 
 def _capacity(options: argparse.Namespace) -> int:
     from uhn import datasets
-    from uhn.experiments import capacity
-    from uhn.experiments.capacity import (
-        SEPARATIONS,
-        SIMILARITIES,
-        SIZES,
-        Row,
-        RowWriter,
-        equation,
-    )
+    from uhn.experiments import capacity, corruption
+    from uhn.experiments.capacity import SIZES
+    from uhn.experiments.clean import SEPARATIONS, SIMILARITIES, equation
 
-    corruption, fixed = _DEFAULTS[options.vary]
-    corruption = options.corruption or corruption
+    kind, fixed = _DEFAULTS[options.vary]
+    damage = corruption(options.corruption or kind)
+    if options.level is not None:
+        damage = damage.at(options.level)
     similarities: Sequence[str] = options.similarities or SIMILARITIES
     separations: Sequence[str] = options.separations or SEPARATIONS
     if options.vary == "similarity":
@@ -198,25 +245,15 @@ def _capacity(options: argparse.Namespace) -> int:
     else:
         similarities = options.similarities or (fixed,)
     sizes = options.sizes or SIZES
-    level = 0.5 if options.level is None else options.level
 
-    # What can be wrong with the arguments is found before a file is read or made.
+    _check_running(options)
     for similarity in similarities:
         equation(similarity)
     for separation in separations:
         equation(similarities[0], separation)
-    if options.dataset not in datasets.NAMES:
-        raise ValueError(
-            f"unknown data set {options.dataset!r}; there are: {', '.join(datasets.NAMES)}"
-        )
+    _check_dataset(options.dataset)
     if min(sizes) < 1:
         raise ValueError(f"--sizes must be at least 1, not {min(sizes)}")
-    if options.runs < 1:
-        raise ValueError(f"--runs must be at least 1, not {options.runs}")
-    if options.threads is not None:
-        if options.threads < 1:
-            raise ValueError(f"--threads must be at least 1, not {options.threads}")
-        uhn.set_num_threads(options.threads)
     try:
         data = datasets.load(
             options.dataset,
@@ -230,57 +267,41 @@ def _capacity(options: argparse.Namespace) -> int:
             "fewer runs or smaller --sizes"
         ) from None
     prefix = _prefix(options.out, f"capacity-{options.dataset}-{options.vary}")
-    csv_path, png_path = (
-        prefix.with_name(prefix.name + ".csv"),
-        prefix.with_name(prefix.name + ".png"),
+    jsonl, csv, png = (
+        prefix.with_name(prefix.name + end) for end in (".jsonl", ".csv", ".png")
     )
-
-    progress = _Progress(options.progress or sys.stderr.isatty())
-    writer = None
-    n_rows = 0
-
-    def on_row(row: Row, fraction: float) -> None:
-        # The file is made when there is something to keep: wrong arguments leave none behind.
-        nonlocal writer, n_rows
-        if writer is None:
-            csv_path.parent.mkdir(parents=True, exist_ok=True)
-            file = csv_path.open("w", newline="", encoding="utf-8")
-            writer = RowWriter(stack.enter_context(file))
-        writer.write(row)
-        n_rows += 1
-        progress(fraction, f"{row.n_patterns} patterns, run {row.run + 1}/{options.runs}")
+    if options.fresh:
+        jsonl.unlink(missing_ok=True)
 
     started = time.monotonic()
-    with contextlib.ExitStack() as stack:
-        try:
-            result = capacity(
-                data,
-                similarities=similarities,
-                separations=separations,
-                sizes=sizes,
-                corruption=corruption,
-                level=level,
-                n_runs=options.runs,
-                seed=options.seed,
-                threshold=options.threshold,
-                on_row=on_row,
-            )
-        except KeyboardInterrupt:
-            progress.clear()
-            kept = f"{csv_path} has the {n_rows} rows that were finished"
-            print(f"stopped; {kept if n_rows else 'nothing was finished'}", file=sys.stderr)
-            return 130
-    progress.clear()
+    try:
+        result = capacity(
+            data,
+            similarities=similarities,
+            separations=separations,
+            sizes=sizes,
+            corruption=damage,
+            n_runs=options.runs,
+            seed=options.seed,
+            criterion=options.criterion,
+            threshold=options.threshold,
+            out=jsonl,
+            n_workers=options.workers,
+            progress=True if options.progress else None,
+        )
+    except KeyboardInterrupt:
+        return _stopped(jsonl)
     seconds = time.monotonic() - started
 
-    written = {"csv": str(csv_path)}
+    result.to_csv(csv)
+    written = {"jsonl": str(jsonl), "csv": str(csv)}
     if not options.no_plot:
         try:
-            result.plot(png_path)
+            result.plot(png)
         except ImportError as error:
             print(f"no plot: {error}", file=sys.stderr)
         else:
-            written["png"] = str(png_path)
+            written["png"] = str(png)
     if options.json:
         document = {
             **result.to_dict(),
@@ -295,7 +316,112 @@ def _capacity(options: argparse.Namespace) -> int:
         print(result.table())
         print()
         print("; ".join(filter(None, (f"{data.name}: {data.source}", data.note, data.terms))))
-        print(f"{seconds:.1f} s; wrote {' and '.join(written.values())}")
+        print(f"{seconds:.1f} s; wrote {', '.join(written.values())}")
+    return 0
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    from uhn.experiments import EXPERIMENTS, reproduce
+
+    names = options.experiments or ["all"]
+    for name in names:
+        if name not in (*EXPERIMENTS, "all"):
+            there = ", ".join((*EXPERIMENTS, "all"))
+            raise ValueError(f"unknown experiment {name!r}; there are: {there}")
+    _check_running(options)
+    _check_dataset(options.dataset)
+    out = Path(options.out or f"reproduce-{options.dataset}")
+    if options.fresh:
+        (out / "results.jsonl").unlink(missing_ok=True)
+
+    started = time.monotonic()
+    try:
+        again = reproduce(
+            names,
+            dataset=options.dataset,
+            procedure=options.procedure,
+            out=out,
+            n_runs=options.runs,
+            seed=options.seed,
+            n_workers=options.workers,
+            progress=True if options.progress else None,
+            data_dir=options.data,
+        )
+        written = [str(path) for path in again.write(out)]
+    except KeyboardInterrupt:
+        return _stopped(out / "results.jsonl")
+    seconds = time.monotonic() - started
+    if options.json:
+        document = {
+            "dataset": again.dataset.name,
+            "note": again.dataset.note,
+            "source": again.dataset.source,
+            "terms": again.dataset.terms,
+            "results": {name: result.to_dict() for name, result in again.results.items()},
+            "differences": [vars(difference) for difference in again.differences],
+            "seconds": round(seconds, 3),
+            "version": uhn.__version__,
+            "files": [str(out / "results.jsonl"), *written],
+        }
+        print(json.dumps(document, indent=1))
+        return 0
+    for result in again.results.values():
+        print(f"== {result.experiment}\n{result.table()}\n")
+    for one in again.differences:
+        print(f"{one.name}: published {one.published:.4g}, clean {one.clean:.4g} ({one.unit})")
+    print(f"{seconds:.1f} s; wrote {out / 'results.jsonl'} and {', '.join(written)}")
+    return 0
+
+
+def _theory(options: argparse.Namespace) -> int:
+    from uhn.experiments import STUDIES, simulate
+
+    if options.list:
+        width = max(map(len, STUDIES))
+        for name, line in STUDIES.items():
+            print(f"{name.ljust(width)}  {line}")
+        return 0
+    for name in options.studies:
+        if name not in STUDIES:
+            raise ValueError(f"unknown study {name!r}; there are: {', '.join(STUDIES)}")
+    _check_running(options)
+    out = Path(options.out)
+    out.mkdir(parents=True, exist_ok=True)
+    jsonl = out / ("quick.jsonl" if options.quick else "theory.jsonl")
+    if options.fresh:
+        jsonl.unlink(missing_ok=True)
+
+    started = time.monotonic()
+    try:
+        simulations = simulate(
+            options.studies or None,
+            quick=options.quick,
+            seed=options.seed,
+            out=jsonl,
+            n_workers=options.workers,
+            progress=True if options.progress else None,
+        )
+    except KeyboardInterrupt:
+        return _stopped(jsonl)
+    seconds = time.monotonic() - started
+    csv = jsonl.with_suffix(".csv")
+    simulations.to_csv(csv)
+    written = [str(jsonl), str(csv)]
+    try:
+        for end in (".png", ".svg"):
+            simulations.plot(jsonl.with_suffix(end))
+            written.append(str(jsonl.with_suffix(end)))
+    except ImportError as error:
+        print(f"no plot: {error}", file=sys.stderr)
+    if options.json:
+        rows = [vars(row) for row in simulations.rows]
+        print(
+            json.dumps({"rows": rows, "files": written, "version": uhn.__version__}, indent=1)
+        )
+        return 0
+    for name in simulations.names:
+        print(simulations.table(name) + "\n")
+    print(f"{seconds:.1f} s; wrote {', '.join(written)}")
     return 0
 
 
@@ -339,7 +465,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, FileNotFoundError) as error:
         print(f"python -m uhn {options.command}: error: {error}", file=sys.stderr)
         return 2
-    except (OSError, ImportError) as error:
+    except (OSError, ImportError, RuntimeError) as error:
         print(f"python -m uhn {options.command}: error: {error}", file=sys.stderr)
         return 1
 

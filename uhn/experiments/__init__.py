@@ -14,9 +14,13 @@ from uhn.experiments.corruptions import (
     RandomMask,
     corruption,
 )
+from uhn.experiments.millidge2022 import EXPERIMENTS, Reproduction, reproduce
 from uhn.experiments.results import Curve, Point, Result, Row
+from uhn.experiments.simulations import STUDIES, Simulations, simulate
 
 __all__ = [
+    "EXPERIMENTS",
+    "STUDIES",
     "Chain",
     "Corruption",
     "Curve",
@@ -27,10 +31,14 @@ __all__ = [
     "PermuteChannels",
     "Point",
     "RandomMask",
+    "Reproduction",
     "Result",
     "Row",
+    "Simulations",
     "capacity",
     "corruption",
     "default_threshold",
+    "reproduce",
+    "simulate",
     "wilson",
 ]

@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import uhn
@@ -221,6 +222,8 @@ def capacity(
         thresholds=[threshold],
         seed=seed,
     )
+    if out is not None:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
     rows = run(
         tasks,
         images,

@@ -79,8 +79,8 @@ import numpy.typing as npt
 
 import uhn
 from uhn.datasets import Dataset
-from uhn.experiments.capacity import default_threshold, equation
-from uhn.experiments.corruptions import row_axis
+from uhn.experiments.clean import default_threshold, equation, own
+from uhn.experiments.corruptions import Corruption, Gaussian, Mask, row_axis
 
 __all__ = [
     "SEPARATIONS",
@@ -471,6 +471,7 @@ def trial(
     param: float = 1000.0,
     targets: Any = None,
     binary: bool = False,
+    scored: Any = None,
 ) -> Outcome:
     """Every query put to the memory once, by the published procedure.
 
@@ -490,9 +491,13 @@ def trial(
         What should come back. By default query i is a damaged pattern i, and its target is
         ``values[i]``.
     binary : bool
-        The published ``network_type="classical_hopfield"``: patterns and queries go through
-        `bipolar`, and so does the sign of the answer. `values` and `targets` are taken as they
-        are.
+        The published ``network_type="classical_hopfield"``: patterns, queries, values and
+        targets go through `bipolar`, and so does the sign of the answer. (The published code
+        damages the bipolar patterns, so `queries` should be damaged ``bipolar(patterns)``.)
+
+    scored : array_like of shape (n_queries, n_patterns), optional
+        What `scores` gives for these patterns, queries and similarity, if it is at hand;
+        several separations can share it. Not for a binary network.
 
     Returns
     -------
@@ -519,8 +524,6 @@ def trial(
     """
     patterns, queries = _matrix(patterns, "patterns"), _matrix(queries, "queries")
     _same_width(patterns, queries)
-    if binary:
-        patterns, queries = bipolar(patterns), bipolar(queries)
     recalled = patterns if values is None else _matrix(values, "values")
     if len(recalled) != len(patterns):
         raise ValueError(f"{len(recalled)} values for {len(patterns)} patterns; one for each")
@@ -538,22 +541,33 @@ def trial(
                 f"targets of shape {wanted.shape} for {len(queries)} queries and values of "
                 f"{recalled.shape[1]} features"
             )
+    if binary:
+        patterns, queries, recalled, wanted = map(
+            bipolar, (patterns, queries, recalled, wanted)
+        )
     _check_param(param)
     _degree(separation)
 
-    scorer = _Scorer(patterns, similarity)
+    if scored is not None:
+        scored = np.asarray(scored, dtype=np.float64)
+        if binary or scored.shape != (len(queries), len(patterns)):
+            raise ValueError(
+                f"scored must have shape {(len(queries), len(patterns))}, not {scored.shape}, "
+                "and is not for a binary network"
+            )
+    scorer = None if scored is not None else _Scorer(patterns, similarity)
     recall = _Recall(recalled, binary, by_index=separation == "max")
     errors = np.empty(len(queries))
     winners = np.empty(len(queries), dtype=np.int64)
     for part in _chunks(len(queries), max(*patterns.shape, recalled.shape[1])):
-        scored = scorer(queries[part])
+        some = scored[part] if scorer is None else scorer(queries[part])
         if separation == "max":
             with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-                scored /= scored.sum(axis=1, keepdims=True)
-            winners[part] = np.argmax(scored, axis=1)
+                shares = some / some.sum(axis=1, keepdims=True)
+            winners[part] = np.argmax(shares, axis=1)
             answers = recall.rows(winners[part])
         else:
-            answers, winners[part] = recall.mixtures(_weights(scored, separation, param))
+            answers, winners[part] = recall.mixtures(_weights(some, separation, param))
         gaps = answers - wanted[part]
         errors[part] = np.multiply(gaps, gaps, out=gaps).sum(axis=1)
     return Outcome(errors, winners)
@@ -569,7 +583,8 @@ class _Recall:
             # An answer is a row of weights times the values: the dot products of the weights
             # with the columns, each summed in an order that does not depend on the others.
             self.columns = uhn.Memory(np.ascontiguousarray(values.T), similarity="dot")
-            self.nearest = uhn.Memory(values, similarity="sqeuclidean")
+            # Ranks need no more than float32: ties but for rounding are copies.
+            self.nearest = uhn.Memory(values.astype(np.float32), similarity="sqeuclidean")
 
     def _finish(self, answers: _Array) -> _Array:
         # -1 for an answer that is not above 0, NaN among them.
@@ -589,7 +604,9 @@ class _Recall:
         winners = np.full(len(weights), -1, dtype=np.int64)
         numbers = finite | self.binary
         if numbers.any():
-            winners[numbers] = self.nearest.nearest(answers[numbers])[0][:, 0]
+            winners[numbers] = self.nearest.nearest(answers[numbers].astype(np.float32))[0][
+                :, 0
+            ]
         return answers, winners
 
 
@@ -621,33 +638,13 @@ class Difference:
 _FOUND = "fraction of images found again"
 
 
-def _noisy(images: _Images, sd: float, fold: bool, seed: int) -> _Images:
-    normal = np.random.default_rng(seed).standard_normal(images.shape, dtype=np.float32)
-    noisy = images + np.float32(sd) * normal
-    return np.clip(np.abs(noisy) if fold else noisy, 0, 1)
-
-
-def _lower_half(images: _Images, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    """Which values of an image lie in the lower half, for its true layout."""
-    flags = np.zeros(shape, dtype=np.bool_)
-    axis = row_axis(shape)
-    np.moveaxis(flags, axis, 0)[shape[axis] // 2 :] = True
-    return flags.reshape(-1)
-
-
-def _found(winners: _Indices, images: _Images) -> _Flags:
-    """Whether image i, or a copy of it, was found in trial i; -1 found nothing."""
-    same: _Flags = (images[winners] == images).all(axis=1)
-    return same & (winners >= 0)
-
-
 def _clean(images: _Images, queries: _Images, **keywords: Any) -> _Flags:
-    """The same for a memory of the library."""
+    """Which images a memory of the library finds again."""
     memory = uhn.Memory(images, **keywords)
     if keywords.get("separation") != "max":
         queries = memory.retrieve(queries)
         memory = uhn.Memory(images, similarity="sqeuclidean")
-    return _found(memory.nearest(queries)[0][:, 0], images)
+    return own(memory.nearest(queries)[0][:, 0], images)
 
 
 def differences(
@@ -658,8 +655,8 @@ def differences(
     Parameters
     ----------
     dataset : Dataset
-        Images whose `shape` is known. Those flagged in its attribute `grey`, if it has one, are
-        what the published loader leaves black.
+        Images whose `shape` is known. Those flagged in `grey` are what the published loader
+        leaves black.
     n_patterns : int
         So many of the first images are stored, and asked for one by one; at least 2.
     seed : int
@@ -690,10 +687,13 @@ def differences(
             f"{n_patterns}"
         )
     shape = dataset.shape
-    lower = _lower_half(images, shape)
-    folded = _noisy(images, 0.5, True, seed)
-    clipped = _noisy(images, 0.5, False, seed)
-    half = np.where(lower, np.float32(0), images)
+
+    def damaged(rows: npt.NDArray[Any], how: Corruption, layout: tuple[int, ...]) -> _Images:
+        return how(rows, layout, np.random.default_rng(seed))
+
+    folded = damaged(images, Gaussian(0.5, fold=True), shape)
+    clipped = damaged(images, Gaussian(0.5), shape)
+    half = Mask(0.5)
     out: list[Difference] = []
 
     def add(
@@ -702,7 +702,7 @@ def differences(
         out.append(Difference(name, explanation, float(published), float(clean), unit))
 
     def found(queries: _Images, similarity: str, separation: str = "max") -> _Flags:
-        return _found(trial(images, queries, similarity, separation).winners, images)
+        return own(trial(images, queries, similarity, separation).winners, images)
 
     # The queries.
     dark = images < 0.1
@@ -720,35 +720,32 @@ def differences(
         found(folded, "normalized_dot").mean(),
         found(clipped, "normalized_dot").mean(),
     )
-    as_masked = found(half, "manhattan")
     add(
         "ignored perturbation",
         "The function behind the similarity figure takes the perturbation as an argument and "
         "uses noise whatever it is; asked for a masked lower half, it gives the left number.",
         found(folded, "manhattan").mean(),
-        as_masked.mean(),
+        found(damaged(images, half, shape), "manhattan").mean(),
     )
-    planes = _wrong_planes(shape)
-    wrongly = np.ones(planes, dtype=np.bool_)
-    wrongly[:, : planes[1] // 2] = False
+    ones = np.ones((1, images.shape[1]), dtype=np.float32)
+    lower = damaged(ones, half, shape) == 0
     add(
         "mask of pixels stored as rows, columns, channels",
-        "Colour images are read as three planes whatever their layout. For planes that are "
+        "Colour images are read as three planes whatever their layout. For planes that is "
         'right; for pixels of three values the lower half of each "plane" is a band of the '
         "image.",
-        (wrongly.reshape(-1) & lower).sum() / lower.sum(),
+        ((damaged(ones, half, _as_read(shape)) == 0) & lower).sum() / lower.sum(),
         1.0,
         "fraction of the lower half that is zeroed when it is masked",
     )
     signs = bipolar(images)
     noise = np.random.default_rng(seed).standard_normal(images.shape, dtype=np.float32)
-    barely = signs + np.float32(1e-7) * noise
     add(
         "bipolar queries",
         "Bipolar patterns are given the noise of images, whose absolute value and clip make "
         "every -1 a 1: all queries are the same.",
-        len(np.unique(bipolar(np.clip(np.abs(barely), 0, 1)), axis=0)),
-        len(np.unique(np.sign(barely), axis=0)),
+        len(np.unique(bipolar(damaged(signs, Gaussian(1e-7, fold=True), shape)), axis=0)),
+        len(np.unique(np.sign(signs + np.float32(1e-7) * noise), axis=0)),
         f"distinct queries for {n} bipolar images",
     )
 
@@ -807,7 +804,7 @@ def differences(
         found(folded, "kl").mean(),
         _clean(images, folded, **equation("kl")).mean(),
     )
-    faint = _noisy(images, 0.005, True, seed)
+    faint = damaged(images, Gaussian(0.005, fold=True), shape)
     eps = equation("reverse_kl")["eps"]
     proper = uhn.similarity(
         images.astype(np.float64), faint.astype(np.float64), "reverse_kl", eps=eps
@@ -820,17 +817,15 @@ def differences(
         np.count_nonzero(proper > 0),
         f"pairs of {n * n} with a negative divergence",
     )
-    if (flags := getattr(dataset, "grey", None)) is None:
-        flags = np.zeros(n, dtype=np.bool_)
-    grey = np.asarray(flags, dtype=np.bool_)[:n]
+    flags = getattr(dataset, "grey", None)
+    grey = np.zeros(n, dtype=np.bool_) if flags is None else np.asarray(flags[:n])
     black = np.where(grey[:, None], np.float32(0), images)
-    black_queries = _noisy(black, 0.5, True, seed)
-    as_loaded = _found(trial(black, black_queries, "normalized_dot").winners, black)
+    as_loaded = trial(black, damaged(black, Gaussian(0.5, fold=True), shape), "normalized_dot")
     add(
         "grey images",
         f"{grey.sum()} of {n} images have one channel. The published loader leaves such images "
         "black; their sum is 0, and one of them makes every score of every query NaN.",
-        as_loaded.mean(),
+        own(as_loaded.winners, black).mean(),
         found(folded, "normalized_dot").mean(),
     )
 
@@ -868,9 +863,8 @@ def differences(
     return tuple(out)
 
 
-def _wrong_planes(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """The shape the published code gives to images: planes, rows, columns."""
-    if len(shape) == 2:
-        return (1, *shape)
-    axis = row_axis(shape)
-    return (shape[0] if axis else shape[2], shape[axis], shape[axis + 1])
+def _as_read(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape the published code takes images for: rows and columns, or planes of them."""
+    if len(shape) == 3 and row_axis(shape) == 0:
+        return (shape[2], *shape[:2])
+    return shape

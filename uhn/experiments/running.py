@@ -509,4 +509,5 @@ def _bar(progress: bool | None, description: str) -> Iterator[Callable[[float], 
         smoothing=0,
         miniters=0,
     ) as bar:
-        yield bar.update
+        # Rounding must not lead beyond the end, of which tqdm would warn.
+        yield lambda fraction: bar.update(min(fraction, 1 - bar.n))
