@@ -1,4 +1,4 @@
-"""Simulations of capacity laws: they agree with theory, can be resumed, and are drawn legibly."""
+"""Simulations of capacity laws: they agree with theory, are resumed, and are drawn legibly."""
 
 from __future__ import annotations
 

@@ -1465,8 +1465,8 @@ def _name_curves(axes: Any, panel: Panel) -> None:
             after = next((j for j, (_, y) in enumerate(points) if y < 0.62), 1) or 1
             (x, y), (end, low) = points[after - 1], points[after]
             part = min(max((y - 0.62) / (y - low), 0), 1) if y > low else 0.0
-            at = (x * (end / x) ** part if panel.log_x else x + part * (end - x), 0.62)
-            _name(axes, line.label, i, at, "data", "left", "center", (7, 0))
+            where = x * (end / x) ** part if panel.log_x else x + part * (end - x)
+            _name(axes, line.label, i, (where, 0.62), "data", "left", "center", (7, 0))
 
 
 def _name(

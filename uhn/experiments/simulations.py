@@ -21,11 +21,13 @@ from __future__ import annotations
 import csv
 import functools
 import html
+import itertools
 import math
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -153,7 +155,7 @@ def _student(degrees: int) -> float:
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
     )
-    return sum(term / degrees**i for i, term in enumerate(terms))
+    return float(sum(term / degrees**i for i, term in enumerate(terms)))
 
 
 def _interval(sample: _Sample) -> tuple[float, float, float]:
@@ -161,7 +163,8 @@ def _interval(sample: _Sample) -> tuple[float, float, float]:
     values = np.asarray(sample.values, dtype=np.float64)
     count = len(values)
     if sample.geometric:
-        return tuple(map(math.exp, _interval(_Sample(np.log(values).tolist()))))  # type: ignore[return-value]
+        mean, low, high = _interval(_Sample(np.log(values).tolist()))
+        return math.exp(mean), math.exp(low), math.exp(high)
     if sample.trials is None:
         mean = float(values.mean())
         error = float(values.std(ddof=1)) / math.sqrt(count)
@@ -189,7 +192,7 @@ def _lower_tail(
     step: float = 0.0,
     longest: float = 96.0,
 ) -> float:
-    """P(S < -a) + P(S = -a) / 2 for a symmetric sum S, by inverting its characteristic function.
+    """P(S < -a) + P(S = -a) / 2 for a symmetric sum S, from its characteristic function.
 
     1/2 - 1/pi int sin(a t) / t phi(t) dt from 0 to infinity (Gil-Pelaez, Biometrika 38, 1951).
     For a lattice of so wide a `step` it goes to pi / step, with 2 sin(step t / 2) / step in the
@@ -261,8 +264,8 @@ def _dense_error(n: int, k: int, degree: int, rectified: bool) -> float:
 
     signal = float(n) ** degree - float(n - 2) ** degree
     terms = f(places + 1) - f(places - 1)
-    # Sums lie on a lattice; one that is the signal itself turns nothing. The edge is put halfway
-    # to the next place below.
+    # Sums lie on a lattice; one that is the signal itself turns nothing. The edge is put
+    # halfway to the next place below.
     unit = math.gcd(*(int(x) for x in terms), int(signal))
     odd = [int(x) // unit % 2 == 1 for x in terms]
     if all(odd):
@@ -292,14 +295,15 @@ def _stable_chance(n: int, k: int, degree: int) -> float:
     """P(all n bits of one of k patterns are right after one step).
 
     The units of a pattern share its overlaps with the others, and with these the strength V of
-    the noise: it is E (1 - p(V))^n, and not (1 - p)^n. For degree 2 the overlaps O_mu are normal
-    numbers, V = |O|^2 is n times a chi-squared number of k - 1 degrees of freedom, and the
-    k - 1 bits y of one unit are at an angle to O of density exp(|O| |y| cos / (n - 1)) sin^(k-3),
-    as O = y + (what the other units add); the bit is wrong where y . O < k - n. For higher
-    degrees the terms of a unit given the overlaps have a mean, the pull, and a variance; V is the
-    sum of these variances, its density from its characteristic function, and the pull given V
-    and the noise given both are taken as normal. Either is scaled so that the mean of p is the
-    exact one.
+    the noise: it is E (1 - p(V))^n, and not (1 - p)^n. For degree 2 the overlaps O_mu are
+    normal numbers, V = |O|^2 is n times a chi-squared number of k - 1 degrees of freedom, and
+    the k - 1 bits y of one unit are at an angle to O of density
+    exp(|O| |y| cos / (n - 1)) sin^(k-3), as O = y + (what the other units add); the bit is
+    wrong where y . O < k - n. For higher degrees the terms of a unit given the overlaps have a
+    mean, the pull, and a variance; V is the sum of these variances, its density from its
+    characteristic function, and the pull given V and the noise given both are taken as normal.
+    Either is scaled so that the mean of p is the exact one. An approximation: far out, where
+    few patterns are stable, it is up to a third too high.
     """
     exact = _dense_error(n, k, degree, False)
     if k == 1:
@@ -510,9 +514,7 @@ def _hopfield(quick: bool) -> _Study:
     for n in (200, 400) if quick else (1000, 2000):
         curves.append(_Curve(f"N = {n}", theory.ags_overlap, None, grid))
         groups += [
-            _point(
-                f"N = {n}", load, n * n * n_runs * load, lambda s, n=n, a=load: sample(s, n, a)
-            )  # type: ignore[misc]
+            _point(f"N = {n}", load, n * n * n_runs * load, partial(sample, n=n, load=load))
             for load in loads
         ]
     return _Study(
@@ -551,7 +553,7 @@ def _errors(quick: bool) -> _Study:
         ("at rest", True, (0.08, 0.10, 0.11, 0.12, 0.13)),
     ):
         groups += [
-            _point(label, x, n * n * n_runs * x, lambda s, x=x, r=at_rest: sample(s, x, r))  # type: ignore[misc]
+            _point(label, x, n * n * n_runs * x, partial(sample, load=x, at_rest=at_rest))
             for x in loads
         ]
     grid = np.arange(round(0.06 * n), round(0.23 * n)) / n
@@ -613,9 +615,7 @@ def _stable(quick: bool, every: bool = False) -> _Study:
         marks.append(Mark(mark, f"N / ({share} ln N)", 0.12, i))
         for k in _around(part * mark for part in parts):
             cost = n * n * (k + 20) * n_runs / 20
-            groups.append(
-                _point(label, k, cost, lambda s, n=n, k=k, r=n_runs: sample(s, n, k, r))  # type: ignore[misc]
-            )
+            groups.append(_point(label, k, cost, partial(sample, n=n, k=k, n_runs=n_runs)))
     power = "ᴺᴾ" if every else "ᴺ"
     return _Study(
         "Hebbian network: all patterns stable" if every else "Hebbian network: stable patterns",
@@ -678,7 +678,7 @@ def _dense(quick: bool, rectified: bool = False) -> _Study:
                     label,
                     k,
                     1.9e-9 * n_runs * min(k, 50) * n * k * 1e9,
-                    lambda s, d=degree, k=k, r=n_runs: sample(s, d, k, r),  # type: ignore[misc]
+                    partial(sample, degree=degree, k=k, n_runs=n_runs),
                 )
             )
     return _Study(
@@ -727,7 +727,7 @@ def _dense_free(quick: bool) -> _Study:
                     label,
                     k,
                     1.9 * n_runs * min(k, 50) * n * k,
-                    lambda s, d=degree, k=k: sample(s, d, k),  # type: ignore[misc]
+                    partial(sample, degree=degree, k=k),
                 )
             )
     return _Study(
@@ -759,7 +759,7 @@ def _exponential(quick: bool) -> _Study:
     n, n_runs = (24, 10) if quick else (40, 40)
     curves, groups, marks = [], [], []
 
-    def sample(seed: int, rate: float, k: int, part: float) -> _Sample:
+    def sample(seed: int, k: int, part: float) -> _Sample:
         hits, trials = [], []
         for run in range(n_runs):
             rng = cell_rng(seed, "exponential", n, k, part, run)
@@ -783,7 +783,7 @@ def _exponential(quick: bool) -> _Study:
                     label,
                     part,
                     20.0 * n_runs * 50 * n * (k + 100),
-                    lambda s, a=rate, k=k, part=part: sample(s, a, k, part),  # type: ignore[misc]
+                    partial(sample, k=k, part=part),
                 )
             )
     return _Study(
@@ -817,7 +817,7 @@ def _rules(quick: bool) -> _Study:
             name,
             load,
             n * n * n * load * n_runs * (100 if rule == "storkey" else 20),
-            lambda s, r=rule, a=load: sample(s, r, a),  # type: ignore[misc]
+            partial(sample, rule=rule, load=load),
         )
         for rule, name in _RULES.items()
         for load in (0.04, 0.1, 0.14, 0.2, 0.26, 0.32, 0.4, 0.5, 0.6, 0.8)
@@ -989,7 +989,7 @@ def _bam(quick: bool) -> _Study:
         label = f"n = {n}"
         curves.append(_Curve(label, theory.bam_overlap, None, grid))
         groups += [
-            _point(label, x, 100 * n * n * n_runs * x, lambda s, n=n, x=x: sample(s, n, x))  # type: ignore[misc]
+            _point(label, x, 100 * n * n * n_runs * x, partial(sample, n=n, load=x))
             for x in loads
         ]
     return _Study(
@@ -1130,8 +1130,8 @@ def _modern(quick: bool) -> _Study:
                 f"{n:,} patterns",
                 b,
                 n_runs * n * (n + 50) * d,
-                lambda s, n=n, b=b: sample(s, n, b),
-            )  # type: ignore[misc]
+                partial(sample, n=n, beta=b),
+            )
             for b in betas
         ]
     return _Study(
@@ -1165,7 +1165,7 @@ def _pair(quick: bool) -> _Study:
         "β",
         "overlap m at rest",
         [_Curve("x and -x", lambda beta: float(theory.tanh_overlap(1 / beta)), None, grid)],
-        [_point("x and -x", b, 1e5, lambda s, b=b: sample(s, b)) for b in betas],  # type: ignore[misc]
+        [_point("x and -x", b, 1e5, partial(sample, beta=b)) for b in betas],
         (Mark(1.0, "β = 1", 0.6),),
     )
 
@@ -1188,8 +1188,7 @@ def _metastable(quick: bool) -> _Study:
         label = f"{n:,} patterns"
         curves.append(_Curve(label))
         groups += [
-            _point(label, b, n_runs * n * d * 500, lambda s, n=n, b=b: sample(s, n, b))  # type: ignore[misc]
-            for b in betas
+            _point(label, b, n_runs * n * d * 500, partial(sample, n=n, beta=b)) for b in betas
         ]
     return _Study(
         f"Modern Hopfield network: states of rest, d = {d}",
@@ -1208,9 +1207,9 @@ _DEFINED: dict[str, Callable[[bool], _Study]] = {
     "hopfield": _hopfield,
     "errors": _errors,
     "stable": _stable,
-    "stable-all": functools.partial(_stable, every=True),
+    "stable-all": partial(_stable, every=True),
     "dense": _dense,
-    "dense-rectified": functools.partial(_dense, rectified=True),
+    "dense-rectified": partial(_dense, rectified=True),
     "dense-free": _dense_free,
     "exponential": _exponential,
     "rules": _rules,
@@ -1344,7 +1343,7 @@ def simulate(
     >>> found = simulate("pair", quick=True)
     >>> row = found.rows[-1]
     >>> row.curve, row.x, round(row.mean, 6), round(row.theory, 6)
-    ('x and -x', 4.0, 0.999327, 0.999327)
+    ('x and -x', 4.0, 0.999326, 0.999326)
     """
     chosen = _take_names(names)
     if seed < 0:
@@ -1355,7 +1354,7 @@ def simulate(
         for i in range(len(_study(name, bool(quick)).groups))
     ]
     # What takes long is begun first, so that no process is left alone with it at the end.
-    order = [key for task in tasks for key in task.keys()]
+    order = list(itertools.chain.from_iterable(task.keys() for task in tasks))
     rows = running.run(
         sorted(tasks, key=lambda task: -task.cost),
         row_type=SimulationRow,
