@@ -394,6 +394,14 @@ def _prepared(
     )
 
 
+_DAMAGES = {
+    "gaussian": "Gaussian noise, folded (published) or clipped (clean)",
+    "mask": "rows masked from the bottom",
+    "random mask": "pixels masked at random",
+    "inpaint": "a border masked",
+}
+
+
 def _result(part: _Part, rows: list[Row], data: Dataset, n_runs: int) -> Result:
     fitting = _fitting(part.sizes, n_runs, len(data))
     notes = [data.note] if data.note else []
@@ -401,7 +409,7 @@ def _result(part: _Part, rows: list[Row], data: Dataset, n_runs: int) -> Result:
         notes.append(f"memories of more than {max(fitting)} left out: {len(data)} images")
     damage = part.damages[0]
     if part.x == "level":
-        text = damage.kind + (", folded or clipped" if isinstance(damage, Gaussian) else "")
+        text = _DAMAGES[damage.kind]
     else:
         text = damage.describe().replace("folded", "folded (published) or clipped (clean)")
     return Result(

@@ -157,6 +157,7 @@ class Curve:
         return self.separation == BASELINE
 
 
+_OF_CURVE = tuple(field.name for field in fields(Curve))[:-1]
 _AXES = {"n_patterns": "Patterns stored", "level": "Level", "threshold": "Error threshold"}
 
 
@@ -262,14 +263,7 @@ class Result:
                 continue
             if not by_threshold and criterion != INDEX and row.threshold != criterion:
                 continue
-            key = (
-                row.procedure,
-                row.similarity,
-                row.separation,
-                row.projection,
-                row.equation,
-                row.corruption,
-            )
+            key = tuple(getattr(row, name) for name in _OF_CURVE)
             at = groups.setdefault(key, {}).setdefault(float(getattr(row, self.x)), [])
             # By index the same cell counts once, however many thresholds judge it.
             if criterion != INDEX or all(row.run != other.run for other in at):
@@ -286,7 +280,10 @@ class Result:
                 sd = math.sqrt(sum((f - mean) ** 2 for f in fractions) / len(rows))
                 yield Point(x, n, k, k / n, *wilson(k, n), sd, len(rows))
 
-        return tuple(Curve(*key, tuple(points(at))) for key, at in groups.items())
+        return tuple(
+            Curve(**dict(zip(_OF_CURVE, key, strict=True)), points=tuple(points(at)))
+            for key, at in groups.items()
+        )
 
     def labels(self, curves: Sequence[Curve] | None = None) -> tuple[str, ...]:
         """A short name for every curve: the parts of its equation that the others do not
@@ -298,13 +295,13 @@ class Result:
             for name in ("similarity", "separation", "projection", "procedure")
             if len({getattr(curve, name) for curve in own}) > 1
         ]
-        if not varied or (varied == ["procedure"] and len(self.procedures) == 1):
+        if not varied:
             varied = ["similarity"]
         names = []
         for curve in curves:
-            parts = [curve.procedure] if curve.is_baseline and "procedure" in varied else []
             if curve.is_baseline:
-                names.append(", ".join([BASELINE, *parts]))
+                shown = [name for name in ("projection", "procedure") if name in varied]
+                names.append(", ".join([BASELINE, *(getattr(curve, name) for name in shown)]))
             else:
                 names.append(", ".join(getattr(curve, name) for name in varied))
         return tuple(names)
@@ -323,6 +320,23 @@ class Result:
         own = [curve for curve in self.curves() if not curve.is_baseline]
         similarities = {curve.similarity for curve in own}
         separations = {curve.separation for curve in own}
+        parts = []
+        if len(separations) == 1:
+            parts.append(f"separation {next(iter(separations))}")
+        if len(self.procedures) == 1:
+            parts += self._parameters(own, similarities, separations)
+        elif len(separations) > 1 and len(similarities) == 1:
+            parts.append(f"similarity {next(iter(similarities))}")
+        parts.append(f"{self.n_runs} run{'s' if self.n_runs != 1 else ''}")
+        parts.append("one trial per stored image")
+        parts.append("bands: Wilson 95 %")
+        return "; ".join(parts)
+
+    @staticmethod
+    def _parameters(
+        own: Sequence[Curve], similarities: set[str], separations: set[str]
+    ) -> Iterator[str]:
+        """What the equations of one procedure share."""
         equations = [
             dict(part.split("=", 1) for part in curve.equation.split() if "=" in part)
             for curve in own
@@ -331,27 +345,20 @@ class Result:
         def values(key: str) -> set[str]:
             return {equation[key] for equation in equations if key in equation}
 
-        parts = []
         inverse = "inverse" in values("transform")
-        if len(separations) == 1:
-            parts.append(f"separation {next(iter(separations))}")
-        elif len(similarities) == 1:
+        if len(separations) > 1 and len(similarities) == 1:
             name = next(iter(similarities))
             eps = next(iter(values("eps")), "0")
-            parts.append(f"similarity {f'1/({name} + {eps})' if inverse else name}")
+            yield f"similarity {f'1/({name} + {eps})' if inverse else name}"
         # What only some curves read is said once, if they agree on it.
         if values("normalize_scores"):
-            parts.append("scores divided by their sum")
+            yield "scores divided by their sum"
         with_beta = {curve.separation for curve in own if "beta=" in curve.equation}
         if len(with_beta) == 1 and len(values("beta")) == 1:
             beta = float(next(iter(values("beta"))))
-            parts.append(f"{next(iter(with_beta))} with beta = {beta:g}")
+            yield f"{next(iter(with_beta))} with beta = {beta:g}"
         if len(values("eps")) == 1 and not inverse:
-            parts.append(f"divergences with eps = {next(iter(values('eps')))}")
-        parts.append(f"{self.n_runs} run{'s' if self.n_runs != 1 else ''}")
-        parts.append("one trial per stored image")
-        parts.append("bands: Wilson 95 %")
-        return "; ".join(parts)
+            yield f"divergences with eps = {next(iter(values('eps')))}"
 
     def heading(self, criterion: float | str) -> str:
         """What a criterion is, in a line."""
