@@ -369,7 +369,7 @@ def _reproduce(options: argparse.Namespace) -> int:
         print(f"== {result.experiment}\n{result.table()}\n")
     for one in again.differences:
         print(f"{one.name}: published {one.published:.4g}, clean {one.clean:.4g} ({one.unit})")
-    print(f"{seconds:.1f} s; wrote {out / 'results.jsonl'} and {', '.join(written)}")
+    print(f"{seconds:.1f} s; wrote {len(written) + 1} files to {out}: see {out / 'report.html'}")
     return 0
 
 
