@@ -21,6 +21,7 @@ from __future__ import annotations
 import csv
 import functools
 import html
+import importlib
 import itertools
 import math
 import os
@@ -1495,7 +1496,7 @@ class Simulations:
             Without pandas, with the line that installs it.
         """
         try:
-            import pandas
+            pandas: Any = importlib.import_module("pandas")
         except ImportError as error:
             raise ImportError("to_pandas needs pandas: pip install pandas") from error
         frame = pandas.DataFrame.from_records(map(asdict, self.rows), columns=list(COLUMNS))
