@@ -17,13 +17,12 @@ from uhn.experiments.clean import SEPARATIONS, SIMILARITIES
 from uhn.experiments.results import BASELINE, INDEX, Result, Row
 from uhn.plot import (
     COLOURS,
-    _look,
-    _plain_ticks,
     line_names,
     pairs,
     plot_capacity,
     spread,
 )
+from uhn.plot._capacity import _look, _plain_ticks
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 

@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         help="where to write PREFIX.jsonl, .csv and .png (default ./capacity-DATASET-VARY)",
     )
     add("--no-plot", action="store_true", help="write no PNG")
-    _add_running(capacity)
+    _add_running(capacity, shared=False)
     capacity.set_defaults(run=_capacity)
 
     reproduce = commands.add_parser(
@@ -168,8 +168,14 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_running(parser: argparse.ArgumentParser, runs: bool = True) -> None:
+def _add_running(
+    parser: argparse.ArgumentParser, *, runs: bool = True, shared: bool = True
+) -> None:
+    """Options of commands that run for a while. What is `shared` among processes by default has
+    cells in plenty, much of whose time is not in the core's threads."""
     add = parser.add_argument
+    # Each process has its own copy of the images.
+    n_workers = min(uhn.get_num_threads(), 4) if shared else 1
     if runs:
         add(
             "--runs",
@@ -179,7 +185,13 @@ def _add_running(parser: argparse.ArgumentParser, runs: bool = True) -> None:
             help="runs on disjoint images (default 5)",
         )
     add("--seed", type=int, default=0, metavar="N")
-    add("--workers", type=int, default=1, metavar="N", help="processes (default 1)")
+    add(
+        "--workers",
+        type=int,
+        default=n_workers,
+        metavar="N",
+        help=f"processes (default {n_workers})",
+    )
     add(
         "--threads",
         type=int,
@@ -369,7 +381,8 @@ def _reproduce(options: argparse.Namespace) -> int:
         print(f"== {result.experiment}\n{result.table()}\n")
     for one in again.differences:
         print(f"{one.name}: published {one.published:.4g}, clean {one.clean:.4g} ({one.unit})")
-    print(f"{seconds:.1f} s; wrote {len(written) + 1} files to {out}: see {out / 'report.html'}")
+    n = len(written) + 1
+    print(f"{seconds:.1f} s; wrote {n} files to {out}: see {out / 'report.html'}")
     return 0
 
 
