@@ -26,6 +26,7 @@ try:
     import distances
     import dynamics
     import measure
+    import published
     import sdm
     import softmax
 
@@ -121,6 +122,9 @@ ROWS = {
     ),
     "sdm-batch": Row(
         sdm.batch, "sparse distributed memory, 64 queries, 1,000,000 x 1024 bits", threads=(1,)
+    ),
+    "published": Row(
+        published.similarity_experiment, "published similarity experiment, 86,610 trials"
     ),
     "small": Row(
         softmax.small, "softmax, 1 query, 100 x 100: a call from Python", threads=(1,)

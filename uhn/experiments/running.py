@@ -17,7 +17,6 @@ import contextlib
 import dataclasses
 import fcntl
 import importlib
-import importlib.util
 import io
 import json
 import multiprocessing
@@ -493,10 +492,10 @@ def _bar(progress: bool | None, description: str) -> Iterator[Callable[[float], 
         wanted = terminal or "ipykernel" in sys.modules
     else:
         wanted = progress
-    # In a notebook tqdm.auto draws with ipywidgets, and complains where there are none.
-    name = "tqdm.auto" if importlib.util.find_spec("ipywidgets") else "tqdm.std"
     try:
-        tqdm = importlib.import_module(name).tqdm if wanted else None
+        # In a notebook it draws with ipywidgets; where there are none it complains, and writes.
+        with warnings.catch_warnings(action="ignore"):
+            tqdm = importlib.import_module("tqdm.auto").tqdm if wanted else None
     except ImportError:
         tqdm = None
         if progress:
