@@ -109,6 +109,61 @@ def test_oracles_never_import_what_they_judge() -> None:
         assert "numpy" in names and names <= allowed, (path.name, names - allowed)
 
 
+#: The layers of the Python face; a module imports lower ones, or its own without a circle. Only the
+#: experiments and the command line use the package as its users do, by ``import uhn``.
+PYTHON_LAYERS = {
+    "_core": 0,
+    "_statistics": 0,
+    "glyphs": 0,
+    "results": 1,
+    "theory": 1,
+    "datasets": 1,
+    "models": 2,
+    "analysis": 3,
+    "plot": 3,
+    "experiments": 4,
+    "__main__": 5,
+}
+
+
+def imported(path: Path) -> set[str]:
+    """Parts of the package that a module imports when it runs; "" is the package itself."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    here = list(path.relative_to(ROOT / "uhn").with_suffix("").parts)
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name.split(".") for alias in node.names]
+            found |= {".".join(n[1:2]) for n in names if n[0] == "uhn"}
+        elif isinstance(node, ast.ImportFrom):
+            base = (node.module or "").split(".") if node.module else []
+            if node.level:
+                base = ["uhn", *here[: len(here) - node.level], *base]
+            if base[:1] == ["uhn"]:
+                found |= {base[1]} if len(base) > 1 else {alias.name for alias in node.names}
+    return found
+
+
+def test_python_arrows_point_down() -> None:
+    n_arrows = 0
+    for path in sorted((ROOT / "uhn").rglob("*.py")):
+        name = path.relative_to(ROOT / "uhn").with_suffix("").parts[0]
+        if name == "__init__":
+            continue
+        layer = PYTHON_LAYERS.get(name)
+        assert layer is not None, f"{path.name} has no layer: give it one in PYTHON_LAYERS"
+        for other in imported(path):
+            n_arrows += 1
+            if other in ("", "__version__"):
+                assert layer >= 4, f"{path} imports the package itself"
+                continue
+            assert PYTHON_LAYERS[other] <= layer, f"{path} (layer {layer}) imports uhn.{other}"
+    assert n_arrows > 40
+
+
 @pytest.mark.parametrize("path", core_files(), ids=lambda path: path.name)
 def test_arrows_point_down(path: Path) -> None:
     layer = LAYERS.get(part(path.name))

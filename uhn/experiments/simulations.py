@@ -962,7 +962,7 @@ def _sdm(quick: bool) -> _Study:
         (
             Mark(critical["hetero"], "critical, other words", 0.73, 0),
             Mark(critical["iterated"], "critical, to rest", 0.77, 2),
-            Mark(critical["auto"], "critical, own words", 0.17, 1),
+            Mark(critical["auto"], "critical, own words", 0.21, 1),
         ),
         diagonal=True,
     )

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-import uhn
+from uhn import _core
 from uhn.models._base import (
     CODINGS,
     Model,
@@ -55,8 +55,8 @@ class _Layers:
 
     def __init__(
         self,
-        forward: uhn.Memory,
-        backward: uhn.Memory,
+        forward: _core.Memory,
+        backward: _core.Memory,
         joined: Array | None,
         bias: Array | None,
         value_bias: Array | None,
@@ -271,7 +271,7 @@ class BidirectionalAssociativeMemory(Model):
         if len(forward):
             x = np.ascontiguousarray(np.asarray(forward).T)
             y = np.ascontiguousarray(np.asarray(backward).T)
-            total = uhn.similarity(y, x, "dot")
+            total = _core.similarity(y, x, "dot")
         return total if self._joined is None else total + self._joined
 
     def store(self, patterns: npt.ArrayLike, values: npt.ArrayLike) -> Self:
@@ -514,19 +514,19 @@ class BidirectionalAssociativeMemory(Model):
     def _decoded(self, states: Array, dtype: npt.DTypeLike) -> Array:
         return decode(states, self.coding, dtype)
 
-    def _written(self, memory: uhn.Memory, width: int) -> Array:
+    def _written(self, memory: _core.Memory, width: int) -> Array:
         if not len(memory):
             return np.zeros((0, width))
         return decode(np.asarray(memory).astype(np.int8), self.coding, np.float64)
 
 
-def _empty() -> uhn.Memory:
-    return uhn.Memory(similarity="dot", separation="identity")
+def _empty() -> _core.Memory:
+    return _core.Memory(similarity="dot", separation="identity")
 
 
-def _fields(memory: uhn.Memory, joined: Array | None, states: Array) -> Array:
+def _fields(memory: _core.Memory, joined: Array | None, states: Array) -> Array:
     rows = np.ascontiguousarray(states, dtype=np.float64)
-    fields = None if joined is None else uhn.similarity(joined, rows, "dot")
+    fields = None if joined is None else _core.similarity(joined, rows, "dot")
     if len(memory):
         of_pairs = memory.retrieve(rows)
         fields = of_pairs if fields is None else fields + of_pairs

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
-import uhn
+from uhn import _core
 from uhn.models._base import (
     FIXED_POINT,
     STEP_LIMIT,
@@ -41,7 +41,7 @@ class _Continuous(Model):
     """Storing and asking, for real patterns in a `uhn.Memory`."""
 
     n_features: int
-    _memory: uhn.Memory
+    _memory: _core.Memory
 
     def __copy__(self) -> Self:
         """A model that shares the rows; what is stored into either afterwards is its own."""
@@ -330,7 +330,7 @@ class ModernHopfieldNetwork(_Continuous):
         equation: dict[str, Any] = {"separation": separation, "beta": self.beta}
         if separation == "entmax":
             equation["alpha"] = alpha
-        self._memory = uhn.Memory(similarity="dot", **equation)
+        self._memory = _core.Memory(similarity="dot", **equation)
         self._measured = (0, 0.0)  # rows whose norm was taken, and the largest square of it
 
     # ------------------------------------------------------------------------------- energy --
@@ -451,7 +451,7 @@ class ModernHopfieldNetwork(_Continuous):
         n = self._filled()
         rows, _ = real_rows(states, self.n_features, "states")
         if pattern is None:
-            nearest = uhn.Memory(self._memory, similarity="sqeuclidean").nearest(rows)
+            nearest = _core.Memory(self._memory, similarity="sqeuclidean").nearest(rows)
             index = nearest[0][:, 0]
         else:
             index = np.atleast_1d(np.asarray(pattern))
@@ -638,7 +638,7 @@ class ModernHopfieldNetwork(_Continuous):
             own = np.where(first, scores[:, 0], scores[:, 1])
             for i in np.flatnonzero(~(best == chosen[:, np.newaxis]).any(axis=1)):
                 row = rows[i : i + 1]
-                own[i] = uhn.similarity(row, row, "dot")[0, 0]
+                own[i] = _core.similarity(row, row, "dot")[0, 0]
             deltas[start : start + BLOCK] = own - others
         return deltas
 
@@ -676,7 +676,7 @@ class MeanShiftMemory(_Continuous):
     def __init__(self, n_features: int, beta: float = 1.0) -> None:
         self.n_features = whole(n_features, "n_features", 1)
         self.beta = _positive(beta)
-        self._memory = uhn.Memory(
+        self._memory = _core.Memory(
             similarity="sqeuclidean", separation="softmax", beta=self.beta / 2
         )
 
@@ -724,7 +724,7 @@ class ContinuousSDM(_Continuous):
     def __init__(self, n_features: int, beta: float = 1.0) -> None:
         self.n_features = whole(n_features, "n_features", 1)
         self.beta = _positive(beta)
-        self._memory = uhn.Memory(similarity="dot", separation="softmax", beta=self.beta)
+        self._memory = _core.Memory(similarity="dot", separation="softmax", beta=self.beta)
 
     def store(
         self,

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NoReturn, Self
 import numpy as np
 import numpy.typing as npt
 
-import uhn
+from uhn import _core
 from uhn.models._base import (
     CODINGS,
     Model,
@@ -300,10 +300,10 @@ class SequenceMemory(Model):
 
     # ----------------------------------------------------------------------------- privately --
 
-    def _memory(self, degree: int) -> uhn.Memory:
+    def _memory(self, degree: int) -> _core.Memory:
         if self.separation == "exponential":
-            return uhn.Memory(similarity="dot", separation="softmax", beta=1.0)
-        return uhn.Memory(similarity="dot", separation="polynomial", degree=degree)
+            return _core.Memory(similarity="dot", separation="softmax", beta=1.0)
+        return _core.Memory(similarity="dot", separation="polynomial", degree=degree)
 
     def _begun(
         self, states: npt.ArrayLike
@@ -343,7 +343,7 @@ class SequenceMemory(Model):
                 fields += above[:, :n] + below[:, :n] + now * (below[:, n:] - above[:, n:])
         return sign(fields, now)
 
-    def _shifted(self, memory: uhn.Memory, now: States) -> tuple[Array, Array]:
+    def _shifted(self, memory: _core.Memory, now: States) -> tuple[Array, Array]:
         """The sums over patterns with f(O + 1) and with f(O - 1)."""
         one = np.ones((len(now), 1))
         query = np.concatenate(
