@@ -109,8 +109,8 @@ def test_oracles_never_import_what_they_judge() -> None:
         assert "numpy" in names and names <= allowed, (path.name, names - allowed)
 
 
-#: The layers of the Python face: a module imports lower ones, or its own. Only the experiments and
-#: the command line use the package as its users do, by ``import uhn``.
+#: The layers of the Python face: a module imports lower ones, or its own. Only the experiments
+#: and the command line use the package as its users do, by ``import uhn``.
 PYTHON_LAYERS = {
     "_core": 0,
     "_statistics": 0,
