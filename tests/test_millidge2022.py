@@ -233,21 +233,32 @@ def test_doubly_inverted_jensen_shannon_finds_the_worst() -> None:
     assert clean["jensen_shannon"][0].fraction == 1
 
 
+def wanted(strip: Any) -> Any:
+    return strip.originals if strip.targets is None else strip.targets
+
+
 def test_pictures_and_differences() -> None:
     again = everything()
     titles = [strip.title for strip in again.pictures]
-    assert len(titles) == 10 and len(set(titles)) == 10
+    assert len(titles) == 14 and len(set(titles)) == 14
     for strip in again.pictures:
         n = len(strip.columns)
+        assert n >= 1 and strip.caption
         assert strip.originals.shape == strip.queries.shape == strip.results.shape == (n, 256)
         assert strip.correct is not None and len(strip.correct) == n
+        if "squared error" in strip.title:
+            continue  # mixtures, which can be nearest to the right one
         for original, result, right in zip(
             strip.originals if strip.targets is None else strip.targets,
             strip.results,
             strip.correct,
             strict=True,
         ):
-            assert right == np.allclose(original, result, atol=1e-3), strip.title
+            if right:
+                gaps = ((result - wanted(strip)) ** 2).sum(axis=1)
+                assert np.array_equal(wanted(strip)[gaps.argmin()], original), strip.title
+            if "Manhattan" in strip.title:
+                assert right == np.allclose(original, result, atol=1e-3), strip.title
     # The published strip of noise levels is a mask, whose rows beyond the image wrap around.
     first = again.pictures[0]
     assert first.columns == ("0.05", "0.1", "0.2", "0.3", "0.5", "0.8", "1", "1.5")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -31,13 +32,17 @@ def _list(convert: Callable[[str], Any], what: str) -> Callable[[str], list[Any]
 
 
 def _parser() -> argparse.ArgumentParser:
+    from uhn import datasets
+
     parser = argparse.ArgumentParser(
         prog="python -m uhn", description="uhn: associative memories as one equation."
     )
     parser.add_argument("--version", action="version", version=f"uhn {uhn.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    info = commands.add_parser("info", help="version, processor, and the two tables")
+    info = commands.add_parser(
+        "info", help="version, processor, the tables, data sets and experiments"
+    )
     info.add_argument("--json", action="store_true", help="print JSON instead of text")
     info.set_defaults(run=_info)
 
@@ -61,6 +66,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_data(capacity)
     add("--split", choices=("train", "test"), default="train")
+    add(
+        "--grey",
+        choices=datasets.GREY,
+        default="replicate",
+        help="what becomes of Tiny ImageNet's single-channel images (default: replicate)",
+    )
     add(
         "--corruption",
         metavar="KIND",
@@ -159,6 +170,11 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         default="glyphs",
         metavar="NAME",
         help=", ".join(datasets.NAMES) + " (default glyphs, which is embedded)",
+    )
+    parser.add_argument(
+        "--download",
+        action="store_true",
+        help="fetch the data set's files if they are not there (extra 'data'); see its terms",
     )
     parser.add_argument(
         "--data",
@@ -272,6 +288,8 @@ def _capacity(options: argparse.Namespace) -> int:
             data_dir=options.data,
             n_images=options.runs * max(sizes),
             split=options.split,
+            grey=options.grey,
+            download=options.download,
         )
     except datasets.TooFewImagesError as error:
         raise ValueError(
@@ -358,7 +376,9 @@ def _reproduce(options: argparse.Namespace) -> int:
             n_workers=options.workers,
             progress=True if options.progress else None,
             data_dir=options.data,
+            download=options.download,
         )
+        again.settings["command"] = shlex.join(["python", "-m", "uhn", *options.arguments])
         written = [str(path) for path in again.write(out)]
     except KeyboardInterrupt:
         return _stopped(out / "results.jsonl")
@@ -439,8 +459,17 @@ def _theory(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
+    from uhn import datasets
+    from uhn.experiments import EXPERIMENTS, STUDIES
+
     cpu = uhn.cpu_info()
-    tables = {"similarities": uhn.similarities(), "separations": uhn.separations()}
+    tables = {
+        "similarities": uhn.similarities(),
+        "separations": uhn.separations(),
+        "datasets": {name: line for name, (line, _) in datasets.describe().items()},
+        "experiments": EXPERIMENTS,
+        "studies": STUDIES,
+    }
     if options.json:
         print(json.dumps({"version": uhn.__version__, "cpu": cpu, **tables}, indent=1))
         return 0
@@ -464,6 +493,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     interrupted, with the finished rows kept.
     """
     options = _parser().parse_args(arguments)
+    options.arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         status: int = options.run(options)
         sys.stdout.flush()

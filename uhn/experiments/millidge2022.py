@@ -25,20 +25,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-import uhn
 from uhn import datasets
 from uhn.datasets import Dataset
 from uhn.experiments import clean, published
 from uhn.experiments.clean import Equation, clean_equation, default_threshold
 from uhn.experiments.corruptions import Corruption, Gaussian, Inpaint, Mask, RandomMask
+from uhn.experiments.pictures import draw
 from uhn.experiments.published import Difference
 from uhn.experiments.report import Strip, write_report
 from uhn.experiments.results import BASELINE, BOTTOM_HALF, PATTERNS, Result, Row
 from uhn.experiments.running import run
-from uhn.experiments.tasks import Images, Task, as_images, cell_rng, plan
+from uhn.experiments.tasks import Images, Task, as_images, plan
 
 __all__ = ["EXPERIMENTS", "PROCEDURES", "Reproduction", "reproduce"]
 
@@ -263,6 +260,7 @@ def reproduce(
     n_workers: int = 1,
     progress: bool | None = None,
     data_dir: str | os.PathLike[str] | None = None,
+    download: bool = False,
 ) -> Reproduction:
     """Runs experiments of the paper again.
 
@@ -284,6 +282,8 @@ def reproduce(
         Whether to show a bar. By default in a terminal or a notebook.
     data_dir : path, optional
         Where the data set's files are, see `uhn.datasets.load`.
+    download : bool
+        Whether to fetch them if they are not there.
 
     Returns
     -------
@@ -319,7 +319,7 @@ def reproduce(
         raise ValueError(f"seed must be at least 0, not {seed}")
     procedures = PROCEDURES if procedure == "both" else (procedure,)
     start = time.perf_counter()
-    data = _prepared(dataset, n_runs, seed, data_dir)
+    data = _prepared(dataset, n_runs, seed, data_dir, download)
     images = as_images(data, None)
     n_features = images.images.shape[1]
     parts = [p for name in EXPERIMENTS if name in names for p in _parts(name, n_features)]
@@ -360,7 +360,7 @@ def reproduce(
     return Reproduction(
         dataset=data,
         results=results,
-        pictures=_pictures(images, procedures, seed) if wants_pictures else (),
+        pictures=(draw(images, procedures, seed, SDS, FRACTIONS) if wants_pictures else ()),
         differences=(
             published.differences(data, n_patterns=min(100, len(data)), seed=seed)
             if procedure == "both"
@@ -377,12 +377,16 @@ def reproduce(
 
 
 def _prepared(
-    dataset: str | Dataset, n_runs: int, seed: int, data_dir: str | os.PathLike[str] | None
+    dataset: str | Dataset,
+    n_runs: int,
+    seed: int,
+    data_dir: str | os.PathLike[str] | None,
+    download: bool,
 ) -> Dataset:
     """As many images as the experiments take, in the order in which they take them."""
     if isinstance(dataset, Dataset):
         return dataset
-    data = datasets.load(dataset, data_dir=data_dir)
+    data = datasets.load(dataset, data_dir=data_dir, download=download)
     if data.name != "tiny-imagenet":
         data = data.shuffled(seed)
     n = n_runs * max(LOG_SIZES)
@@ -419,122 +423,4 @@ def _result(part: _Part, rows: list[Row], data: Dataset, n_runs: int) -> Result:
         damage=text,
         x_label=damage.level_name() if part.x == "level" else "",
         note="; ".join(notes),
-    )
-
-
-# ---------------------------------------------------------------------------------- pictures --
-
-
-def _answers(
-    stored: npt.NDArray[np.float32],
-    queries: npt.NDArray[np.float32],
-    procedure: str,
-    separation: str,
-    param: float,
-    values: npt.NDArray[np.float32] | None = None,
-) -> npt.NDArray[np.float32]:
-    """What a memory with the Manhattan distance answers."""
-    values = stored if values is None else values
-    if procedure == "published":
-        scores = published.scores(stored, queries, "manhattan")
-        weights = published.weights(scores, separation, param)
-    else:
-        keywords = clean.equation("manhattan", separation)
-        if separation == "softmax":
-            keywords["beta"] = param
-        weights = uhn.Memory(stored, **keywords).weights(queries).astype(np.float64)
-    columns = np.ascontiguousarray(values.T, dtype=np.float64)
-    return uhn.similarity(columns, weights, "dot").astype(np.float32)
-
-
-def _nearest(
-    answers: npt.NDArray[np.float32], values: npt.NDArray[np.float32], own: Sequence[int]
-) -> tuple[bool, ...]:
-    """Whether the value nearest to each answer is the right one, or a copy of it."""
-    memory = uhn.Memory(values, similarity="sqeuclidean")
-    out = []
-    for answer, i in zip(answers, own, strict=True):
-        # An answer of the published code may be no number.
-        winner = int(memory.nearest(answer)[0][0]) if np.isfinite(answer).all() else -1
-        out.append(winner >= 0 and bool(np.array_equal(values[winner], values[i])))
-    return tuple(out)
-
-
-def _masked_past_the_end(
-    image: npt.NDArray[np.float32], layout: tuple[int, ...], fraction: float
-) -> npt.NDArray[np.float32]:
-    """The published mask of a fraction that may exceed 1, whose first row is then negative:
-    counted from the end."""
-    damaged = image.reshape(layout).copy()
-    rows = np.moveaxis(damaged, 0 if len(layout) == 2 else 1, 0)
-    rows[int(rows.shape[0] * (1 - fraction)) :] = 0
-    return damaged.reshape(image.shape)
-
-
-def _pictures(images: Images, procedures: Sequence[str], seed: int) -> tuple[Strip, ...]:
-    """One image at all levels of each damage, and what was stored, asked and answered in
-    hetero-association."""
-    out = []
-    for procedure in procedures:
-        layout = images.layout(procedure)
-        sevenths = FRACTIONS[:7]
-        # The published strip of the noise levels masks by them instead.
-        strips: list[tuple[str, int, tuple[float, ...], Any]] = [
-            ("noise", 100, SDS, Gaussian(0.5)),
-            ("rows masked", 50, FRACTIONS, Mask(0.5)),
-            ("random mask", 50, sevenths, RandomMask(0.5)),
-            ("border masked", 50, sevenths, Inpaint(0.5)),
-        ]
-        if procedure == "published":
-            strips[0] = ("levels of the noise, taken as fractions of a mask", 100, SDS, None)
-            strips[2] = ("random mask of values", 50, sevenths, RandomMask(0.5, per="value"))
-        for title, n, levels, damage in strips:
-            n = min(n, len(images.images))
-            stored = images.stored(0, n, procedure)
-            rng = cell_rng(seed, "reconstructions", title, n)
-            chosen = int(rng.integers(n))
-            original = np.repeat(stored[chosen : chosen + 1], len(levels), axis=0)
-            queries = np.concatenate(
-                [
-                    _masked_past_the_end(row, layout, level)[np.newaxis]
-                    if damage is None
-                    else damage.at(level)(row[np.newaxis], layout, rng)
-                    for row, level in zip(original, levels, strict=True)
-                ]
-            )
-            answers = _answers(stored, queries, procedure, "max", SEP_PARAM)
-            out.append(
-                Strip(
-                    title=f"{procedure}: {title}, {n} patterns, Manhattan, max",
-                    shape=images.shape,
-                    columns=tuple(f"{level:g}" for level in levels),
-                    originals=original,
-                    queries=queries,
-                    results=answers,
-                    correct=_nearest(answers, stored, [chosen] * len(levels)),
-                    caption="",
-                )
-            )
-        out.append(_hetero_picture(images, procedure, seed))
-    return tuple(out)
-
-
-def _hetero_picture(images: Images, procedure: str, seed: int) -> Strip:
-    """Six of 15 images asked for by their upper halves, answered with their lower halves."""
-    n, shown = min(15, len(images.images)), 6
-    stored, layout = images.stored(0, n, procedure), images.layout(procedure)
-    rng = cell_rng(seed, "hetero picture")
-    values = Mask(0.5, side="top")(stored, layout, rng)
-    queries = Mask(0.5)(stored, layout, rng)[:shown]
-    answers = _answers(stored, queries, procedure, "softmax", 1e5, values)
-    return Strip(
-        title=f"{procedure}: hetero-association, {n} patterns, Manhattan, softmax",
-        shape=images.shape,
-        columns=tuple(str(i + 1) for i in range(len(queries))),
-        originals=stored[:shown],
-        queries=queries,
-        targets=values[:shown],
-        results=answers,
-        correct=_nearest(answers, values, range(len(queries))),
-        caption="",
     )
