@@ -474,9 +474,17 @@ def test_rows_in_a_file_are_not_computed_again(tmp_path: Path) -> None:
     assert made == [] and again.rows == first.rows  # the seconds too
     capacity(GLYPHS, sizes=[6], seed=1, on_row=made.append, **options)
     assert len(made) == (2 + 1) * 2
+    # Other sizes give a run other images, and other images are other rows.
+    made.clear()
+    capacity(GLYPHS, sizes=[3, 10], on_row=made.append, **options)
+    assert {(row.n_patterns, row.run) for row in made} == {(3, 1), (10, 0), (10, 1)}
     other = np.roll(GLYPHS.images, 1, axis=1)
-    with pytest.raises(ValueError, match="data"):
-        capacity(other, sizes=[3, 6], name="glyphs", shape=(16, 16), **options)
+    rolled = capacity(other, sizes=[3, 6], name="glyphs", shape=(16, 16), **options)
+    assert [row.key for row in rolled.rows] != [row.key for row in first.rows]
+    assert capacity(GLYPHS, sizes=[3, 6], **options).rows == first.rows
+    path.write_text(path.read_text().replace(uhn.__version__, "0.0.0"))
+    with pytest.raises(ValueError, match="version"):
+        capacity(GLYPHS, sizes=[3, 6], **options)
 
 
 def test_csv_reads_back(result: Any, tmp_path: Path) -> None:

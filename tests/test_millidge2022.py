@@ -291,8 +291,6 @@ def test_nothing_is_computed_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert more[: len(lines)] == lines and len(more) == 2 * len(lines)
     monkeypatch.setattr(millidge2022.Task, "run", None)
     assert small(out=tmp_path).results["masking"].rows == both.results["masking"].rows
-    with pytest.raises(ValueError, match="data"):
-        small(out=tmp_path, dataset=datasets.load("glyphs", n_images=120, split="test"))
 
 
 def test_two_workers_make_the_same_rows() -> None:

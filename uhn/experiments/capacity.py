@@ -154,7 +154,7 @@ def capacity(
     ------
     ValueError
         Unknown names, too few patterns, values outside [0, 1], sizes, levels or runs that make
-        no sense. All of it before the first cell. A file `out` of other rows.
+        no sense. All of it before the first cell. A file `out` written by another version.
 
     Notes
     -----

@@ -292,7 +292,7 @@ def reproduce(
     Raises
     ------
     ValueError
-        Unknown names, too few images, or a file in `out` with other rows.
+        Unknown names, too few images, or a file in `out` written by another version.
 
     Examples
     --------
@@ -409,6 +409,10 @@ _DAMAGES = {
 def _result(part: _Part, rows: list[Row], data: Dataset, n_runs: int) -> Result:
     fitting = _fitting(part.sizes, n_runs, len(data))
     notes = [data.note] if data.note else []
+    if data.n_grey and any(row.procedure == "published" for row in rows):
+        notes.append(
+            f"{data.n_grey} single-channel images are black in the published procedure"
+        )
     if fitting != part.sizes:
         notes.append(f"memories of more than {max(fitting)} left out: {len(data)} images")
     damage = part.damages[0]

@@ -107,11 +107,13 @@ class Row:
     @property
     def provenance(self) -> tuple[tuple[str, str], ...]:
         """What must be equal if two rows of the same coordinates are to be the same row."""
-        return (("data", self.data), ("version", self.version))
+        return (("version", self.version),)
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
-KEY = (*COLUMNS[: COLUMNS.index("n_trials")], "seed")
+# The images are a coordinate too: where a study is asked for again with other sizes, a run
+# takes other images of the same set.
+KEY = (*COLUMNS[: COLUMNS.index("n_trials")], "data", "seed")
 _BOUNDS = ("threshold_low", "threshold_high", "index_low", "index_high")
 
 
