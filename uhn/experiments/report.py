@@ -65,8 +65,8 @@ _PUBLISHED: dict[str, tuple[str, str]] = {
         "Six similarities under max, 2 to 1000 stored images, noise of standard deviation 0.5 "
         "whatever perturbation is asked for. The threshold is 60, or 60 x 784 / D for images "
         "of D values, as the published code stands now.",
-        "The cosine, which the published code only defines (and divides by the norm of the whole "
-        "matrix, so that it ranks as the dot product does), and the answer "
+        "The cosine, which the published code only defines (and divides by the norm of the "
+        "whole matrix, so that it ranks as the dot product does), and the answer "
         '"mean of what is stored" are there for comparison. What is called the dot product in '
         "the published figure is the normalized dot here: both sides are divided by their "
         "sums.",
