@@ -238,9 +238,9 @@ def _check_dataset(name: str) -> None:
         raise ValueError(f"unknown data set {name!r}; there are: {', '.join(datasets.NAMES)}")
 
 
-def _stopped(path: Path) -> int:
-    """Says what Ctrl-C left."""
-    n = path.read_bytes().count(b"\n") if path.exists() else 0
+def _stopped(path: Path | None) -> int:
+    """Says what Ctrl-C left in the file of a command that keeps its rows."""
+    n = path.read_bytes().count(b"\n") if path and path.exists() else 0
     kept = f"{path} has the {n} finished rows; the same command goes on from there"
     print(f"stopped; {kept if n else 'nothing was finished'}", file=sys.stderr)
     return 130
@@ -303,24 +303,22 @@ def _capacity(options: argparse.Namespace) -> int:
     if options.fresh:
         jsonl.unlink(missing_ok=True)
 
+    options.rows = jsonl
     started = time.monotonic()
-    try:
-        result = capacity(
-            data,
-            similarities=similarities,
-            separations=separations,
-            sizes=sizes,
-            corruption=damage,
-            n_runs=options.runs,
-            seed=options.seed,
-            criterion=options.criterion,
-            threshold=options.threshold,
-            out=jsonl,
-            n_workers=options.workers,
-            progress=True if options.progress else None,
-        )
-    except KeyboardInterrupt:
-        return _stopped(jsonl)
+    result = capacity(
+        data,
+        similarities=similarities,
+        separations=separations,
+        sizes=sizes,
+        corruption=damage,
+        n_runs=options.runs,
+        seed=options.seed,
+        criterion=options.criterion,
+        threshold=options.threshold,
+        out=jsonl,
+        n_workers=options.workers,
+        progress=True if options.progress else None,
+    )
     seconds = time.monotonic() - started
 
     result.to_csv(csv)
@@ -364,24 +362,22 @@ def _reproduce(options: argparse.Namespace) -> int:
     if options.fresh:
         (out / "results.jsonl").unlink(missing_ok=True)
 
+    options.rows = out / "results.jsonl"
     started = time.monotonic()
-    try:
-        again = reproduce(
-            names,
-            dataset=options.dataset,
-            procedure=options.procedure,
-            out=out,
-            n_runs=options.runs,
-            seed=options.seed,
-            n_workers=options.workers,
-            progress=True if options.progress else None,
-            data_dir=options.data,
-            download=options.download,
-        )
-        again.settings["command"] = shlex.join(["python", "-m", "uhn", *options.arguments])
-        written = [str(path) for path in again.write(out)]
-    except KeyboardInterrupt:
-        return _stopped(out / "results.jsonl")
+    again = reproduce(
+        names,
+        dataset=options.dataset,
+        procedure=options.procedure,
+        out=out,
+        n_runs=options.runs,
+        seed=options.seed,
+        n_workers=options.workers,
+        progress=True if options.progress else None,
+        data_dir=options.data,
+        download=options.download,
+    )
+    again.settings["command"] = shlex.join(["python", "-m", "uhn", *options.arguments])
+    written = [str(path) for path in again.write(out)]
     seconds = time.monotonic() - started
     if options.json:
         document = {
@@ -424,18 +420,16 @@ def _theory(options: argparse.Namespace) -> int:
     if options.fresh:
         jsonl.unlink(missing_ok=True)
 
+    options.rows = jsonl
     started = time.monotonic()
-    try:
-        simulations = simulate(
-            options.studies or None,
-            quick=options.quick,
-            seed=options.seed,
-            out=jsonl,
-            n_workers=options.workers,
-            progress=True if options.progress else None,
-        )
-    except KeyboardInterrupt:
-        return _stopped(jsonl)
+    simulations = simulate(
+        options.studies or None,
+        quick=options.quick,
+        seed=options.seed,
+        out=jsonl,
+        n_workers=options.workers,
+        progress=True if options.progress else None,
+    )
     seconds = time.monotonic() - started
     csv = jsonl.with_suffix(".csv")
     simulations.to_csv(csv)
@@ -499,8 +493,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
+        return _stopped(getattr(options, "rows", None))
     except BrokenPipeError:
         # The reader of stdout has left. Nothing more can be said to it, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

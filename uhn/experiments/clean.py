@@ -194,13 +194,20 @@ class Equation:
 def clean_equation(
     similarity: str, separation: str = "max", projection: str = PATTERNS
 ) -> Equation:
-    """The equation of two names by the protocol of this module."""
+    """The equation of two names (see `equation`) by the protocol of this module.
+
+    Raises
+    ------
+    ValueError
+        An unknown name, or a value that is no number.
+    """
     return stated(similarity, separation, projection, equation(similarity, separation))
 
 
 def stated(
     similarity: str, separation: str, projection: str, keywords: Mapping[str, Any]
 ) -> Equation:
+    """The equation of keywords of `uhn.Memory`, under the names that results call it by."""
     text = " ".join(
         f"{key}={value}"
         for key, value in sorted(keywords.items())
@@ -243,9 +250,11 @@ def own(winners: npt.NDArray[np.int64], values: _Images) -> _Flags:
 
 def _memory(patterns: _Images, values: _Images, keywords: Mapping[str, Any]) -> uhn.Memory:
     # Scores that sum to 1 are 1/N on average, and a high power of that leaves float32.
+    dtype: np.dtype[Any] = patterns.dtype
     if keywords.get("degree", 1) * math.log10(len(patterns)) > 33:
-        patterns, values = patterns.astype(np.float64), values.astype(np.float64)
-    return uhn.Memory(patterns, None if values is patterns else values, **keywords)
+        dtype = np.dtype(np.float64)
+    recalled = None if values is patterns else values.astype(dtype, copy=False)
+    return uhn.Memory(patterns.astype(dtype, copy=False), recalled, **keywords)
 
 
 def trial(
@@ -257,8 +266,24 @@ def trial(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Squared error of the answer to every query, and the stored value nearest to it.
 
-    With `binary` the memory is Hopfield's: everything is +1 or -1, by the sign of ``x - 0.5``,
-    and so is the answer (-1 at 0).
+    Parameters
+    ----------
+    patterns, queries : ndarray of float32, shape (n_patterns, n_features)
+        Query i is a damaged pattern i.
+    keywords : mapping
+        Of `uhn.Memory`.
+    values : ndarray of float32, shape (n_patterns, n_values)
+        What is recalled, and what the answers are compared with; `patterns` itself in
+        auto-association.
+    binary : bool
+        The memory is Hopfield's: everything is +1 or -1, by the sign of ``x - 0.5``, and so is
+        the answer (-1 at 0).
+
+    Returns
+    -------
+    errors : ndarray of float64, shape (n_patterns,)
+    winners : ndarray of int64, shape (n_patterns,)
+        Lowest index on ties.
     """
     if binary:
         auto = values is patterns

@@ -28,16 +28,17 @@ from typing import Any
 from uhn import datasets
 from uhn.datasets import Dataset
 from uhn.experiments import clean, published
+from uhn.experiments.capacity import SIZES
 from uhn.experiments.clean import Equation, clean_equation, default_threshold
 from uhn.experiments.corruptions import Corruption, Gaussian, Inpaint, Mask, RandomMask
 from uhn.experiments.pictures import draw
 from uhn.experiments.published import Difference
 from uhn.experiments.report import Strip, write_report
-from uhn.experiments.results import BASELINE, BOTTOM_HALF, PATTERNS, Result, Row
+from uhn.experiments.results import BASELINE, BOTTOM_HALF, PATTERNS, PROCEDURES, Result, Row
 from uhn.experiments.running import run
 from uhn.experiments.tasks import Images, Task, as_images, plan
 
-__all__ = ["EXPERIMENTS", "PROCEDURES", "Reproduction", "reproduce"]
+__all__ = ["EXPERIMENTS", "Reproduction", "reproduce"]
 
 EXPERIMENTS = {
     "similarity": "similarity functions: retrieval against the number of patterns",
@@ -52,16 +53,13 @@ EXPERIMENTS = {
 }
 """Names and one line each, in the order of a report."""
 
-PROCEDURES = ("published", "clean")
-
 N_RUNS = 5
 THRESHOLD = 60.0
 """The published default. (The figure of the threshold sweep draws its line at 50.)"""
 
-SIX = ("euclidean", "manhattan", "normalized_dot", "kl", "reverse_kl", "jensen_shannon")
+SIX = published.SIMILARITIES[:6]
 THREE = SIX[:3]
-LOG_SIZES = (2, 5, 10, 20, 50, 100, 200, 300, 500, 700, 1000)
-SEPARATION_SIZES = (5, 7, 10, 20, 50, 100, 200, 300, 500, 700, 1000)
+SEPARATION_SIZES = (5, 7, *SIZES[2:])
 BINARY_SIZES = (2, 5, 10, 20, 30, 50)
 SDS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0, 1.5)
 FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -131,7 +129,7 @@ def _parts(name: str, n_features: int) -> list[_Part]:
                 name,
                 "n_patterns",
                 similarities,
-                LOG_SIZES,
+                SIZES,
                 (folded,),
                 thresholds=both,
                 baseline=True,
@@ -168,7 +166,7 @@ def _parts(name: str, n_features: int) -> list[_Part]:
         noise, trace = Gaussian(0.3, fold=True), Gaussian(1e-7, fold=True)
         dot = ("normalized_dot",)
         return [
-            _Part(name, "n_patterns", dot, LOG_SIZES, (noise,), projections=projections),
+            _Part(name, "n_patterns", dot, SIZES, (noise,), projections=projections),
             _Part(
                 "hetero-binary",
                 "n_patterns",
@@ -389,7 +387,7 @@ def _prepared(
     data = datasets.load(dataset, data_dir=data_dir, download=download)
     if data.name != "tiny-imagenet":
         data = data.shuffled(seed)
-    n = n_runs * max(LOG_SIZES)
+    n = n_runs * max(SIZES)
     return replace(
         data,
         images=data.images[:n],

@@ -78,7 +78,20 @@ class Images:
 
 
 def as_images(patterns: Any, shape: tuple[int, ...] | None) -> Images:
-    """Patterns as (n, d) float32 in [0, 1] with the shape of one image (() if unknown)."""
+    """What tasks work on, from a data set or any array of images.
+
+    Parameters
+    ----------
+    patterns : Dataset or array_like of shape (n, d) or (n, *shape)
+        Values in [0, 1].
+    shape : tuple of int or None
+        Of one image, where `patterns` is a matrix; it may stay unknown.
+
+    Raises
+    ------
+    ValueError
+        No matrix of real numbers in [0, 1], or a shape that does not fit.
+    """
     if isinstance(patterns, Dataset):
         return Images(patterns.images, patterns.shape, patterns.grey)
     array = np.asarray(patterns)
@@ -101,7 +114,28 @@ def as_images(patterns: Any, shape: tuple[int, ...] | None) -> Images:
 class Task:
     """Cells that share what is stored and what is asked: one size, one damage, one run.
 
-    Each equation makes a cell, and a cell a row for each threshold.
+    Each equation makes a cell, and a cell a row for each threshold. It is a task of
+    `uhn.experiments.running`.
+
+    Attributes
+    ----------
+    experiment, dataset, procedure : str
+        For the rows; `procedure` is "published" or "clean".
+    equations : tuple of Equation
+    n_patterns, first : int
+        Images ``[first, first + n_patterns)`` are stored, and each is asked for once.
+    corruption : Corruption
+    run_number : int
+        From 0.
+    thresholds : tuple of float
+        Largest squared errors that count as correct.
+    seed : int
+    data : str
+        Fingerprint of the images stored.
+    n_features : int
+        Of an image, for the cost.
+    binary : bool
+        Whether images, queries and answers are made bipolar.
     """
 
     experiment: str
@@ -240,8 +274,11 @@ def plan(
     seed: int,
     binary: bool = False,
 ) -> list[Task]:
-    """The tasks of an experiment. Run r takes images ``[r * max(sizes), (r + 1) * max(sizes))``
-    and a smaller memory the first of them."""
+    """The tasks of an experiment, by size, damage and run.
+
+    Run r takes images ``[r * max(sizes), (r + 1) * max(sizes))`` and a smaller memory the first
+    of them; there must be ``n_runs * max(sizes)``. The other parameters are those of `Task`.
+    """
     tasks = []
     prints: dict[tuple[int, int], str] = {}
     for n in sizes:
