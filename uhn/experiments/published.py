@@ -494,7 +494,6 @@ def trial(
         The published ``network_type="classical_hopfield"``: patterns, queries, values and
         targets go through `bipolar`, and so does the sign of the answer. (The published code
         damages the bipolar patterns, so `queries` should be damaged ``bipolar(patterns)``.)
-
     scored : array_like of shape (n_queries, n_patterns), optional
         What `scores` gives for these patterns, queries and similarity, if it is at hand;
         several separations can share it. Not for a binary network.

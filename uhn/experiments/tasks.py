@@ -221,7 +221,8 @@ class Task:
                 scored[one.similarity] = published.scores(stored, queries, one.similarity)
             scores = scored.get(one.similarity)
             errors, winners = self._ask(one, stored, queries, values, scores)
-            right = int(np.count_nonzero(clean.own(winners, values)))
+            recalled = published.bipolar(values) if self.binary else values
+            right = int(np.count_nonzero(clean.own(winners, recalled)))
             seconds = time.perf_counter() - start
             yield [
                 self._row(
