@@ -24,7 +24,7 @@ from uhn.experiments.millidge2022 import EXPERIMENTS, _parts
 from uhn.experiments.results import BASELINE, BOTTOM_HALF, INDEX, PATTERNS, Row
 from uhn.experiments.tasks import Images, as_images, cell_rng
 
-#: SCIENCE of the published plotting code: name, x axis, sizes, levels, thresholds.
+#: The grids of the published plotting code: name, x axis, sizes, levels, thresholds.
 SIZES = [2, 5, 10, 20, 50, 100, 200, 300, 500, 700, 1000]
 TENTHS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 GRIDS: dict[str, tuple[str, list[int], list[float], list[float]]] = {

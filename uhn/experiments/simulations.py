@@ -641,6 +641,9 @@ def _dense_wrong(rng: np.random.Generator, n: int, k: int, degree: int, rectifie
     return memory.flip_energies(patterns[:50]) < 0
 
 
+_DENSE_LAWS = {2: "α₂ N", 3: "α₃ N²", 4: "α₄ N³", 5: "α₅ N⁴"}
+
+
 def _dense(quick: bool, rectified: bool = False) -> _Study:
     name = "dense-rectified" if rectified else "dense"
     n = 30 if quick else 60
@@ -667,9 +670,7 @@ def _dense(quick: bool, rectified: bool = False) -> _Study:
 
         curves.append(_Curve(label, law, limit, _geometric(0.25 * largest, 1.05 * largest)))
         mark = theory.dam_capacity(n, degree, rectified=rectified)
-        text = (
-            ("2 " if rectified else "") + f"α{degree} N" + ("", "", "", "²", "³", "⁴")[degree]
-        )
+        text = ("2 " if rectified else "") + _DENSE_LAWS[degree]
         marks.append(Mark(mark, text, 0.12, degree - 2))
         for k in _around(part * largest for part in (0.35, 0.5, 0.7, 1.0)):
             bits = 30_000 if quick else 60_000 if degree == 5 else 150_000
