@@ -10,8 +10,8 @@ estimators, so that a grid search may vary the separation and the parameters tog
 be a legal value all the same.
 
 Weights of samples are the prior of the memory: a row of weight 2 counts as the same row stored
-twice, a row of weight 0 is not stored. Separation 'max' has the same answer for any weights >
-0. 'topk' and 'topk_softmax' take weights 0 and 1 alone: they count rows, and another weight
+twice, a row of weight 0 is not stored. Separation 'max' has the same answer whatever weights
+rows have. 'topk' and 'topk_softmax' take weights 0 and 1 alone: they count rows, and another weight
 would have to be counted as a fraction of a row.
 """
 
@@ -230,8 +230,8 @@ class _Estimator(BaseEstimator):
 def _has_proba(estimator: _Estimator) -> bool:
     if not estimator._is_distribution():
         raise AttributeError(
-            "predict_proba needs weights that are a distribution over the stored rows; those of
-            " f"separation {estimator.separation!r} with these parameters are not: use "
+            "predict_proba needs weights that are a distribution over the stored rows; those "
+            f"of separation {estimator.separation!r} with these parameters are not: use "
             "decision_function, normalize='sum' or separation 'softmax'"
         )
     return True
