@@ -6,13 +6,12 @@ Each estimator stores the rows of `fit` in one memory and answers by ``z = P . s
 They differ in the values P: the rows themselves, one-hot labels, or targets. The parameters are
 those of `uhn.Memory`, with numbers in place of None; its `transform`, a method's name here, is
 `distance_transform`. One that the equation does not read is ignored, as in scikit-learn's own
-estimators, so that a grid search may vary the separation and the parameters together; it must
-be a legal value all the same.
+estimators, so that a grid search may vary the separation and the parameters together.
 
 Weights of samples are the prior of the memory: a row of weight 2 counts as the same row stored
 twice, a row of weight 0 is not stored. Separation 'max' has the same answer whatever weights
-rows have. 'topk' and 'topk_softmax' take weights 0 and 1 alone: they count rows, and another weight
-would have to be counted as a fraction of a row.
+rows have. 'topk' and 'topk_softmax' take weights 0 and 1 alone: they count rows, and another
+weight would have to be counted as a fraction of a row.
 """
 
 # scikit-learn has no types: its classes and decorators are Any.
@@ -56,21 +55,6 @@ __all__ = ["AssociativeClassifier", "AssociativeDenoiser", "AssociativeRegressor
 Array = npt.NDArray[Any]
 _Self = TypeVar("_Self", bound="_Estimator")
 
-#: An equation that reads each parameter: what judges a value that the estimator's own does not
-#: read.
-_READERS: dict[str, dict[str, Any]] = {
-    "distance_transform": {"similarity": "euclidean"},
-    "eps": {"similarity": "euclidean", "transform": "inverse"},
-    "gamma": {"similarity": "euclidean", "transform": "rbf"},
-    "beta": {"separation": "softmax"},
-    "degree": {"separation": "polynomial"},
-    "k": {"separation": "topk"},
-    "alpha": {"separation": "entmax"},
-    "theta": {"separation": "threshold"},
-    "normalize": {"separation": "identity"},
-}
-#: Parameters that have another name in `uhn.Memory`: an estimator has a method `transform`.
-_KEYWORDS = {"distance_transform": "transform"}
 #: Separations that keep their own order of rows, so that they take no prior.
 _ORDERED = ("max", "topk", "topk_softmax")
 #: Separations whose weights are never negative, among those that normalize='sum' applies to.
@@ -84,6 +68,11 @@ def _takes(**keywords: Any) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _check_steps(n_steps: Any, tol: Any) -> None:
+    """TypeError or ValueError for what no memory takes."""
+    Memory([[0.0]]).retrieve(np.empty((0, 1)), n_steps=n_steps, tol=tol)
 
 
 def _needs_positive(similarity: object) -> bool:
@@ -102,30 +91,26 @@ def _needs_positive(similarity: object) -> bool:
 class _Estimator(BaseEstimator):
     """What the estimators share: the equation of their parameters, rows in, weights of rows.
 
-    A subclass has the parameters of `_READERS`, `similarity`, `separation` and
-    `normalize_scores`.
+    A subclass has the parameters of `uhn.Memory`, `distance_transform` for `transform`.
     """
 
     memory_: Memory
 
     def _equation(self) -> dict[str, Any]:
-        """Keywords of `uhn.Memory`; TypeError or ValueError for a parameter that is wrong."""
+        """Keywords of `uhn.Memory`; TypeError or ValueError for one that is wrong."""
         equation = {
             "similarity": self.similarity,
             "separation": self.separation,
             "normalize_scores": self.normalize_scores,
         }
-        Memory(**equation)
-        if Memory(similarity=self.similarity).transform is not None:
+        if Memory(**equation).transform is not None:
+            # Under another name, as an estimator has a method `transform`.
             equation["transform"] = self.distance_transform
         if _takes(separation=self.separation, normalize="sum"):
             equation["normalize"] = self.normalize
-        read = Memory(**equation).parameters
-        for name, reader in _READERS.items():
-            value = getattr(self, name)
-            Memory(**{**reader, _KEYWORDS.get(name, name): value})
-            if name in read:
-                equation[name] = value
+        for name in Memory(**equation).parameters:
+            equation[name] = getattr(self, name)
+        Memory(**equation)
         return equation
 
     def _is_distribution(self) -> bool:
@@ -174,7 +159,7 @@ class _Estimator(BaseEstimator):
             rows, values = rows[kept], None if values is None else values[kept]
         if not hasattr(self, "memory_"):
             if not len(rows):
-                raise ValueError("every sample_weight is 0, so that there is no row to store")
+                raise ValueError("every sample_weight is zero: there is no row to store")
             self.memory_ = Memory(rows, values, prior=prior, copy=True, **equation)
         elif len(rows):
             self.memory_.store(rows, values, prior=prior, copy=True)
@@ -367,8 +352,12 @@ class AssociativeDenoiser(OneToOneFeatureMixin, TransformerMixin, _Estimator):
         """Store the rows of X beside those stored before; parameters as for `fit`."""
         new = not hasattr(self, "memory_")
         rows = self._rows(X, reset=new)
-        self._store(rows, None, sample_weight, self._equation() if new else {})
+        self._store(rows, None, sample_weight, self._forget() if new else {})
         return self
+
+    def _forget(self) -> dict[str, Any]:
+        _check_steps(self.n_steps, self.tol)
+        return super()._forget()
 
     def transform(self, X: Any) -> Array:
         """What the memory recalls for every row.
@@ -483,7 +472,7 @@ class AssociativeClassifier(ClassifierMixin, _Estimator):
     ['low', 'high']
     >>> classifier.predict_proba([[2.5], [1.5]]).round(3)
     array([[0.5  , 0.5  ],
-           [0.042, 0.958]])
+           [0.037, 0.963]])
     """
 
     def __init__(
@@ -615,6 +604,8 @@ class AssociativeClassifier(ClassifierMixin, _Estimator):
     def _forget(self) -> dict[str, Any]:
         if not isinstance(self.mode, str) or self.mode not in ("hetero", "completion"):
             raise ValueError(f"mode must be 'hetero' or 'completion', not {self.mode!r}")
+        if self.mode == "completion":
+            _check_steps(self.n_steps, self.tol)
         return super()._forget()
 
     def decision_function(self, X: Any) -> Array:
@@ -655,7 +646,8 @@ class AssociativeClassifier(ClassifierMixin, _Estimator):
         ValueError
             As `decision_function`.
         """
-        labels: Array = self.classes_[np.argmax(self._recall(X), axis=1)]
+        recalled = self._recall(X)
+        labels: Array = self.classes_[np.argmax(recalled, axis=1)]
         return labels
 
     @available_if(_has_proba)
@@ -749,7 +741,7 @@ class AssociativeRegressor(MultiOutputMixin, RegressorMixin, _Estimator):
     >>> from uhn.sklearn import AssociativeRegressor
     >>> X, y = [[0.0], [1.0], [2.0], [3.0]], [0.0, 1.0, 4.0, 9.0]
     >>> AssociativeRegressor(beta=2.0).fit(X, y).predict([[1.0], [2.5]]).round(3)
-    array([1.238, 6.455])
+    array([1.215, 6.45 ])
     >>> AssociativeRegressor(separation="topk", k=2).fit(X, y).predict([[1.4]])
     array([2.5])
     """
