@@ -155,7 +155,8 @@ class _Estimator(BaseEstimator):
         """Append rows that were checked, to a new memory if there is none."""
         prior = None
         if sample_weight is not None:
-            kept, prior = self._prior(rows, sample_weight, equation["separation"])
+            memory = getattr(self, "memory_", None) or Memory(**equation)
+            kept, prior = self._prior(rows, sample_weight, memory.separation)
             rows, values = rows[kept], None if values is None else values[kept]
         if not hasattr(self, "memory_"):
             if not len(rows):
@@ -376,7 +377,8 @@ class AssociativeDenoiser(OneToOneFeatureMixin, TransformerMixin, _Estimator):
             If the columns are not those of `fit`, a number is not finite, or no stored row can
             answer.
         """
-        return self.memory_.retrieve(self._queries(X), n_steps=self.n_steps, tol=self.tol)
+        queries = self._queries(X)
+        return self.memory_.retrieve(queries, n_steps=self.n_steps, tol=self.tol)
 
     @available_if(_has_energy)
     def score_samples(self, X: Any) -> Array:
@@ -395,7 +397,8 @@ class AssociativeDenoiser(OneToOneFeatureMixin, TransformerMixin, _Estimator):
         -------
         ndarray of float64, shape (n_samples,)
         """
-        energies: Array = self.memory_.energy(self._queries(X))
+        queries = self._queries(X)
+        energies: Array = self.memory_.energy(queries)
         return -energies
 
     def __sklearn_tags__(self) -> Any:
