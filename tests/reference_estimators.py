@@ -26,6 +26,21 @@ def nadaraya_watson(
     return np.array(answers)
 
 
+def log_density(
+    rows: np.ndarray, queries: np.ndarray, bandwidth: float, counts: np.ndarray | None = None
+) -> np.ndarray:
+    """Logarithm of the mean of normal densities around the rows, counted `counts` times."""
+    counts = np.ones(len(rows)) if counts is None else counts
+    answers = []
+    for query in queries:
+        exponents = -((rows - query) ** 2).sum(axis=1) / (2 * bandwidth**2)
+        largest = exponents.max()
+        total = (counts * np.exp(exponents - largest)).sum() / counts.sum()
+        volume = rows.shape[1] / 2 * np.log(2 * np.pi * bandwidth**2)
+        answers.append(largest + np.log(total) - volume)
+    return np.array(answers)
+
+
 def shepard(rows: np.ndarray, targets: np.ndarray, queries: np.ndarray) -> np.ndarray:
     """Mean of the targets under 1 / d, for queries that are no rows."""
     answers = []

@@ -118,7 +118,7 @@ def expected_failures(estimator: Any) -> dict[str, str]:
         estimator, AssociativeClassifier
     ):
         failures["check_classifiers_train"] = (
-            "its blobs of two features differ in scale, which distributions do not have"
+            "asks for 0.83 right; divided by its sum, a row of two features is one number"
         )
         failures["check_decision_proba_consistency"] = (
             "gives negative rows to an estimator with the tag positive_only"
@@ -126,7 +126,11 @@ def expected_failures(estimator: Any) -> dict[str, str]:
     return failures
 
 
-@parametrize_with_checks(estimators(), expected_failed_checks=expected_failures)
+CHECKS = parametrize_with_checks(estimators(), expected_failed_checks=expected_failures).mark
+
+
+# A generator in scikit-learn 1.6, which pytest 9 does not take.
+@pytest.mark.parametrize(CHECKS.args[0], list(CHECKS.args[1]), **CHECKS.kwargs)
 def test_checks_of_scikit_learn(estimator: Any, check: Any) -> None:
     check(estimator)
 
@@ -134,8 +138,8 @@ def test_checks_of_scikit_learn(estimator: Any, check: Any) -> None:
 # ----------------------------------------------------------------------- estimators they are --
 
 
-def problems() -> Iterator[tuple[Array, Array, Array, Array]]:
-    for seed in range(20):
+def problems(n_problems: int = 20) -> Iterator[tuple[Array, Array, Array, Array]]:
+    for seed in range(n_problems):
         rng = np.random.default_rng(seed)
         n, d = int(rng.integers(16, 300)), int(rng.integers(1, 9))
         rows, queries = rng.normal(size=(n, d)), rng.normal(size=(50, d))
@@ -155,8 +159,8 @@ METRICS = {
 def test_nearest_neighbours(similarity: str) -> None:
     """'max' is 1-NN and 'topk' k-NN; classes that tie go to the first on both sides."""
     n_ties = 0
-    for rows, labels, values, queries in problems():
-        for k in (1, 2, 3, 6, 9, 12, 15):
+    for rows, labels, values, queries in problems(6):
+        for k in (1, 2, 6, 9, 15):
             options = {"n_neighbors": k, "metric": METRICS[similarity], "algorithm": "brute"}
             theirs = KNeighborsClassifier(**options).fit(rows, labels)
             both = [{"separation": "topk", "k": k}]
@@ -255,12 +259,16 @@ def test_kernel_density(weighted: bool) -> None:
     for seed, (rows, _, _, queries) in enumerate(problems()):
         (n, d), bandwidth = rows.shape, 0.3 + 0.1 * seed
         weight = np.random.default_rng(seed).random(n) + 0.1 if weighted else None
-        density = KernelDensity(bandwidth=bandwidth).fit(rows, sample_weight=weight)
+        # All rows in one leaf: with more, its bounds accumulate errors of up to 2e-3 here.
+        density = KernelDensity(bandwidth=bandwidth, leaf_size=1000)
+        density.fit(rows, sample_weight=weight)
         beta = 1 / (2 * bandwidth**2)
         ours = make(AssociativeDenoiser, beta=beta).fit(rows, sample_weight=weight)
         total = n if weight is None else weight.sum()
         found = beta * ours.score_samples(queries) - np.log(total)
         found -= d / 2 * np.log(np.pi / beta)
+        expected = reference.log_density(rows, queries, bandwidth, weight)
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
         expected = density.score_samples(queries)
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
