@@ -106,6 +106,10 @@ class _Estimator(BaseEstimator):
         if Memory(**equation).transform is not None:
             # Under another name, as an estimator has a method `transform`.
             equation["transform"] = self.distance_transform
+            try:
+                Memory(**equation)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"distance_{error}") from None
         if _takes(separation=self.separation, normalize="sum"):
             equation["normalize"] = self.normalize
         for name in Memory(**equation).parameters:
