@@ -148,7 +148,7 @@ def problems(n_problems: int = 20) -> Iterator[tuple[Array, Array, Array, Array]
 
 METRICS = {
     "euclidean": "euclidean",
-    "sqeuclidean": "sqeuclidean",
+    "sqeuclidean": "euclidean",  # the same order
     "manhattan": "manhattan",
     "chebyshev": "chebyshev",
 }
@@ -161,7 +161,7 @@ def test_nearest_neighbours(similarity: str) -> None:
     n_ties = 0
     for rows, labels, values, queries in problems(6):
         for k in (1, 2, 6, 9, 15):
-            options = {"n_neighbors": k, "metric": METRICS[similarity], "algorithm": "brute"}
+            options = {"n_neighbors": k, "metric": METRICS[similarity], "algorithm": "kd_tree"}
             theirs = KNeighborsClassifier(**options).fit(rows, labels)
             both = [{"separation": "topk", "k": k}]
             if k == 1:
@@ -344,7 +344,9 @@ def test_rows_are_the_estimators_own(cls: type) -> None:
     rows, labels, queries = data(8)
     ours = cls()
     y = targets(ours, labels, rows).copy()
-    before = ask(ours.fit(rows, y), queries)
+    first, then = rows[:30], rows[30:]
+    more = {"classes": ["a", "b", "c"]} if cls is AssociativeClassifier else {}
+    before = ask(ours.partial_fit(first, y[:30], **more).partial_fit(then, y[30:]), queries)
     rows[:] = 0
     y[:] = y[0]
     assert ask(ours, queries).tobytes() == before.tobytes()
@@ -497,13 +499,17 @@ def test_weights_come_in_pieces() -> None:
     """A row stored without a weight has weight 1, and a piece without weight is no piece."""
     rows, labels, queries = data(30)
     weight = np.repeat([2.0, 1.0, 0.0], 20)
+    weight[1:20:2] = 0.5
     expected = AssociativeClassifier().fit(rows, labels, sample_weight=weight)
-    online = AssociativeClassifier()
-    online.partial_fit(rows[:20], labels[:20], ["a", "b", "c"], sample_weight=weight[:20])
-    online.partial_fit(rows[20:40], labels[20:40])
-    online.partial_fit(rows[40:], labels[40:], sample_weight=weight[40:])
-    assert len(online.memory_) == len(expected.memory_) == 40
-    assert (online.predict_proba(queries) == expected.predict_proba(queries)).all()
+    for order in ([0, 1, 2], [1, 2, 0]):
+        online = AssociativeClassifier()
+        for piece in (slice(20 * i, 20 * i + 20) for i in order):
+            given = None if piece.start == 20 else weight[piece]
+            online.partial_fit(rows[piece], labels[piece], ["a", "b", "c"], given)
+        assert len(online.memory_) == len(expected.memory_) == 20 + 20
+        np.testing.assert_allclose(
+            online.predict_proba(queries), expected.predict_proba(queries), atol=1e-12
+        )
 
 
 @pytest.mark.parametrize("cls", CLASSES)
