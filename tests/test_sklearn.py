@@ -340,8 +340,8 @@ def test_pickle_and_clone(estimator: Any) -> None:
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_rows_are_the_estimators_own(cls: type) -> None:
-    """Changing the array after fit changes nothing."""
-    rows, labels, queries = data(8)
+    """Changing the array after fit changes nothing; a memory would borrow this many rows."""
+    rows, labels, queries = data(8, n=6000)
     ours = cls()
     y = targets(ours, labels, rows).copy()
     first, then = rows[:30], rows[30:]
