@@ -121,6 +121,7 @@ PYTHON_LAYERS = {
     "models": 2,
     "analysis": 3,
     "plot": 3,
+    "sklearn": 3,
     "experiments": 4,
     "__main__": 5,
 }
