@@ -1,12 +1,14 @@
 """Memories in files: written safely, opened at once, checked strictly.
 
-A file is a valid `safetensors <https://github.com/huggingface/safetensors>`_ file: eight bytes
-that say how long the header is (little-endian), a header of JSON, and the numbers, little-endian
-and row after row. Any program that reads safetensors reads it. Format version 1:
+A file is a valid `safetensors <https://github.com/huggingface/safetensors>`_ file: eight
+bytes that say how long the header is (little-endian), a header of JSON, and the numbers,
+little-endian and row after row. Any program that reads safetensors reads it. Format version
+1:
 
-- tensors ``patterns`` (n_patterns, n_features), ``values`` (n_patterns, n_values) if the memory
-  is heteroassociative, and ``prior`` (n_patterns,) if there are prior weights: all ``F32`` or all
-  ``F64``, one behind the other in this order. An empty memory has none of them.
+- tensors ``patterns`` (n_patterns, n_features), ``values`` (n_patterns, n_values) if the
+  memory is heteroassociative, and ``prior`` (n_patterns,) if there are prior weights: all
+  ``F32`` or all ``F64``, one behind the other in this order. An empty memory has none of
+  them.
 - ``__metadata__``, text by name: ``format`` ("uhn"), ``format_version`` ("1"),
   ``library_version``, ``keywords`` (the keywords of `uhn.Memory`, as JSON),
   ``sha256.<tensor>`` (of the tensor's bytes, in hexadecimal) and ``sha256.header`` (of
@@ -15,21 +17,21 @@ and row after row. Any program that reads safetensors reads it. Format version 1
 
 What is checked, and when
 -------------------------
-Always: that the file is a regular one, the header's grammar and checksum, that names, shapes and
-offsets account for every byte of the file, and that the keywords make a memory. Never is more
-memory taken than the file has bytes (and a few times the header, which is 1 MB at most).
+Always: that the file is a regular one, the header's grammar and checksum, that names, shapes
+and offsets account for every byte of the file, and that the keywords make a memory. Never is
+more memory taken than the file has bytes (and a few times the header, which is 1 MB at most).
 
-By `verify`, or ``load(path, verify=True)``: the SHA-256 of every tensor, and that every number is
-finite. This reads the whole file.
+By `verify`, or ``load(path, verify=True)``: the SHA-256 of every tensor, and that every
+number is finite. This reads the whole file.
 
 By a mapped memory, without `verify`: NaN, infinity and numbers outside the domain of the
-similarity are found when their rows are first asked, and raise ValueError. A changed number that
-is still one is not found; only a checksum finds it. Checksums find accidents; they keep nobody
-from writing a false file that is consistent.
+similarity are found when their rows are first asked, and raise ValueError. A changed number
+that is still one is not found; only a checksum finds it. Checksums find accidents; they keep
+nobody from writing a false file that is consistent.
 
-A mapped file must not be changed or cut short in place while a memory has it: that changes the
-memory, or ends the process (SIGBUS). `save` never does: it puts a new file in its place, and who
-has mapped the old one keeps it.
+A mapped file must not be changed or cut short in place while a memory has it: that changes
+the memory, or ends the process (SIGBUS). `save` never does: it puts a new file in its place,
+and who has mapped the old one keeps it.
 """
 
 from __future__ import annotations
@@ -191,10 +193,10 @@ def fingerprint(
     Returns
     -------
     str
-        64 hexadecimal digits: of the UTF-8 of the JSON array ``["uhn", "1", library_version,
-        keywords, [[name, dtype, shape, sha256], ...]]``, tensors by name, without blanks and with
-        every character outside ASCII escaped. It does not depend on where things lie in the
-        file, so that another program may write them in another order.
+        64 hexadecimal digits: of the JSON array ``["uhn", "1", library_version, keywords,
+        [[name, dtype, shape, sha256], ...]]``, tensors by name, without blanks and with every
+        character outside ASCII escaped. It does not depend on where things lie in the file, so
+        that another program may write them in another order.
     """
     rows = [[name, *tensors[name]] for name in sorted(tensors)]
     said = ["uhn", FORMAT_VERSION, library_version, keywords, rows]
@@ -221,8 +223,8 @@ def _parse_header(raw: bytes, data_start: int, data_size: int) -> _Header:
     version = metadata.get("format_version")
     if version != FORMAT_VERSION:
         raise ValueError(
-            f"its format version is {str(version)[:50]!r}, and this library ({__version__}) reads "
-            f"version {FORMAT_VERSION!r}; a newer uhn may read it"
+            f"its format version is {str(version)[:50]!r}, and this library, version "
+            f"{__version__}, reads {FORMAT_VERSION!r} only; a newer one may read it"
         )
     unknown = sorted(set(entries) - set(_PARTS))
     if unknown:
@@ -233,9 +235,8 @@ def _parse_header(raw: bytes, data_start: int, data_size: int) -> _Header:
         digest = metadata.get(f"sha256.{name}", "")
         tensors[name] = _Tensor(dtype, tuple(shape), data_start + start, n_bytes, digest)
     end = data_start
-    for name, tensor in sorted(
-        tensors.items(), key=lambda item: (item[1].start, item[1].n_bytes)
-    ):
+    placed = sorted(tensors.items(), key=lambda item: (item[1].start, item[1].n_bytes))
+    for name, tensor in placed:
         if tensor.start != end:
             kind = "overlaps another" if tensor.start < end else "leaves a gap before it"
             raise ValueError(f"tensor {name!r} {kind}")
@@ -347,7 +348,7 @@ def _take_rows(file: int, size: int, header: _Header, mmap: bool) -> list[Any]:
         elif mapped is None or tensor.n_bytes == 0:
             array = np.empty(tensor.shape, tensor.native)
             if tensor.n_bytes:
-                _read_exactly(file, memoryview(array.reshape(-1)).cast("B"), tensor.start)
+                _read_exactly(file, array.reshape(-1).data.cast("B"), tensor.start)
             rows.append(array)
         else:
             if tensor.start % tensor.native.itemsize:
@@ -562,7 +563,7 @@ def _write_part(
         rows: npt.NDArray[Any] = _memory_read(memory, name, row, min(step, shape[0] - row))
         if sys.byteorder == "big":
             rows = rows.byteswap()
-        data = memoryview(rows.reshape(-1)).cast("B")
+        data = rows.reshape(-1).data.cast("B")
         digest.update(data)
         _write_exactly(file, data, start)
         start += len(data)
@@ -606,7 +607,9 @@ def _sync_folder(folder: str) -> None:
 
 
 def save(memory: Memory, path: str | os.PathLike[str]) -> None:
-    """Write a memory to a file; at any moment the path holds the old file or the new one, whole.
+    """Write a memory to a file.
+
+    At any moment the path holds the old file or the new one, whole.
 
     Parameters
     ----------
@@ -621,7 +624,7 @@ def save(memory: Memory, path: str | os.PathLike[str]) -> None:
     ValueError
         If the similarity or the separation is a callable, or path is no regular file.
     OSError
-        If the file cannot be written; the old one is untouched then, and nothing is left behind.
+        If the file cannot be written. Then the old one is untouched and nothing is left over.
 
     Notes
     -----
