@@ -229,6 +229,8 @@ def _parse_header(raw: bytes, data_start: int, data_size: int) -> _Header:
     unknown = sorted(set(entries) - set(_PARTS))
     if unknown:
         raise ValueError(f"tensor {unknown[0][:50]!r} is none of {', '.join(_PARTS)}")
+    if entries and "patterns" not in entries:
+        raise ValueError(f"there are {' and '.join(sorted(entries))} without patterns")
     tensors = {}
     for name, entry in entries.items():
         dtype, shape, start, n_bytes = _parse_tensor(name, entry, data_size)
@@ -244,12 +246,12 @@ def _parse_header(raw: bytes, data_start: int, data_size: int) -> _Header:
     if end != data_start + data_size:
         raise ValueError(f"{data_start + data_size - end} bytes at its end belong to no tensor")
     _check_shapes(tensors)
-    for name in (*(f"sha256.{name}" for name in tensors), "sha256.header"):
-        if not re.fullmatch("[0-9a-f]{64}", metadata.get(name, "")):
-            raise ValueError(f"{name} is missing or no SHA-256")
     for name in ("library_version", "keywords"):
         if name not in metadata:
             raise ValueError(f"{name} is missing")
+    for name in (*(f"sha256.{name}" for name in tensors), "sha256.header"):
+        if not re.fullmatch("[0-9a-f]{64}", metadata.get(name, "")):
+            raise ValueError(f"{name} is missing or no SHA-256")
     said = {name: (t.dtype, list(t.shape), t.sha256) for name, t in tensors.items()}
     digest = fingerprint(metadata["library_version"], metadata["keywords"], said)
     if digest != metadata["sha256.header"]:
@@ -260,8 +262,6 @@ def _parse_header(raw: bytes, data_start: int, data_size: int) -> _Header:
 
 def _check_shapes(tensors: dict[str, _Tensor]) -> None:
     """The tensors make a memory together."""
-    if tensors and "patterns" not in tensors:
-        raise ValueError(f"there are {' and '.join(sorted(tensors))} without patterns")
     for name, tensor in tensors.items():
         patterns = tensors["patterns"]
         if tensor.dtype != patterns.dtype:
