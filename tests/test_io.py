@@ -657,6 +657,32 @@ def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
     uhn.load(tmp_path / "file", verify=True)
 
 
+def test_a_pipe_that_takes_a_file_s_place_does_not_hang(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at the path and its opening; a link that does is not followed."""
+    file, pipe, link = (tmp_path / name for name in ("file", "pipe", "link"))
+    file.write_bytes(build())
+    os.mkfifo(pipe)
+    os.symlink("file", link)
+    regular = os.lstat(file)
+    monkeypatch.setattr(os, "lstat", lambda path: regular)
+
+    def late(number: int, frame: object) -> None:
+        raise TimeoutError("it hung")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(5)
+    try:
+        with pytest.raises(ValueError, match="pipe: it is a named pipe"):
+            uhn.load(pipe)
+        with pytest.raises(OSError, match="link"):
+            uhn.load(link)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def test_bad_arguments(tmp_path: Path) -> None:
     path = tmp_path / "a"
     uhn.Memory(np.eye(2)).save(str(path))
