@@ -6,7 +6,7 @@
 enum {
     BORROW_BYTES = 1 << 16, /* later rows smaller than this are gathered rather than borrowed */
     MAX_GROWTH = 1 << 26,   /* bytes of spare room at most */
-    POLL_ROWS = 256         /* rows looked at between two questions whether to stop */
+    POLL_ROWS = UHN_LOOK_ROWS /* rows looked at between two questions whether to stop */
 };
 
 /* -------------------------------------------------------------------------------------- chunks -- */
@@ -31,6 +31,7 @@ static void chunk_release(uhn_chunk *chunk) {
         chunk->release(chunk->owner);
     }
     free(chunk->prior);
+    free(chunk->seen);
     for (int i = 0; i < UHN_N_STATISTICS; i++) free(chunk->scales[i]);
     pthread_mutex_destroy(&chunk->lock);
     free(chunk);
@@ -215,6 +216,14 @@ static uhn_chunk *borrow(const uhn_memory *memory, const uhn_rows *rows) {
         }
         memcpy(chunk->prior, rows->prior, rows->n_rows * size);
     }
+    if (rows->unseen) {
+        const size_t n_words = (rows->n_rows - 1) / UHN_LOOK_ROWS / 64 + 1;
+        chunk->seen = calloc(n_words, sizeof *chunk->seen);
+        if (!chunk->seen) {
+            chunk_release(chunk);
+            return NULL;
+        }
+    }
     chunk->patterns = rows->patterns;
     chunk->values = memory->autoassociative ? rows->patterns : rows->values;
     chunk->n_rows = chunk->capacity = rows->n_rows;
@@ -279,6 +288,15 @@ static uhn_list *fill_spare(uhn_memory *memory, const uhn_list *old, const uhn_r
     return list;
 }
 
+static uhn_status look_at(const uhn_memory *memory, const uhn_rows *rows, uhn_error *error) {
+    uhn_status status = uhn_check_rows(memory->dtype, rows->patterns, rows->n_rows,
+                                       memory->n_features, NULL, "patterns", rows->run, error);
+    if (status == UHN_OK && !memory->autoassociative)
+        status = uhn_check_rows(memory->dtype, rows->values, rows->n_rows, memory->n_values,
+                                NULL, "values", rows->run, error);
+    return status;
+}
+
 uhn_status uhn_memory_store(uhn_memory *memory, const uhn_rows *rows, uhn_error *error) {
     const size_t size = uhn_dtype_size(memory->dtype);
     size_t bytes, value_bytes;
@@ -299,17 +317,19 @@ uhn_status uhn_memory_store(uhn_memory *memory, const uhn_rows *rows, uhn_error 
         if (rows->borrow && rows->release) rows->release(rows->owner);
         return UHN_OK;
     }
-    uhn_status status = uhn_check_rows(memory->dtype, rows->patterns, rows->n_rows,
-                                       memory->n_features, NULL, "patterns", rows->run, error);
-    if (status == UHN_OK && !memory->autoassociative)
-        status = uhn_check_rows(memory->dtype, rows->values, rows->n_rows, memory->n_values,
-                                NULL, "values", rows->run, error);
-    if (status == UHN_OK) status = check_prior(memory->dtype, rows->prior, rows->n_rows, error);
+    uhn_status status = check_prior(memory->dtype, rows->prior, rows->n_rows, error);
+    if (status == UHN_OK && !(rows->unseen && rows->borrow))
+        status = look_at(memory, rows, error);
     if (status != UHN_OK) return status;
 
     pthread_mutex_lock(&memory->store_lock);
     const uhn_list *old = memory->list; /* only stores change it */
     const bool lend = rows->borrow && (old->n_rows == 0 || bytes >= BORROW_BYTES);
+    /* What is copied is looked at now. */
+    if (rows->unseen && rows->borrow && !lend && (status = look_at(memory, rows, error))) {
+        pthread_mutex_unlock(&memory->store_lock);
+        return status;
+    }
     uhn_list *list = lend ? NULL : fill_spare(memory, old, rows, &status);
     if (!list && status == UHN_OK) {
         uhn_chunk *chunk;
@@ -472,6 +492,46 @@ uhn_status uhn_check_rows(uhn_dtype dtype, const void *rows, size_t n_rows, size
                           const uhn_equation *equation, const char *what, const uhn_run *run,
                           uhn_error *error) {
     return check_rows(dtype, rows, n_rows, n_columns, equation, what, 0, run, error);
+}
+
+/* Looks at the rows [first, last) of a chunk that were not looked at yet; the lock is held. */
+static uhn_status look_at_chunk(uhn_chunk *chunk, const uhn_memory *memory, size_t before,
+                                size_t first, size_t last, const uhn_run *run,
+                                uhn_error *error) {
+    const size_t size = uhn_dtype_size(memory->dtype);
+    const size_t row = memory->n_features * size, value = memory->n_values * size;
+    for (size_t block = first / UHN_LOOK_ROWS; block * UHN_LOOK_ROWS < last; block++) {
+        const uint64_t bit = (uint64_t)1 << (block % 64);
+        if (chunk->seen[block / 64] & bit) continue;
+        const size_t r = block * UHN_LOOK_ROWS;
+        const size_t n = UHN_MIN(chunk->n_rows - r, (size_t)UHN_LOOK_ROWS);
+        uhn_status status =
+            check_rows(memory->dtype, chunk->patterns + r * row, n, memory->n_features, NULL,
+                       "patterns", before + r, run, error);
+        if (status == UHN_OK && !memory->autoassociative)
+            status = check_rows(memory->dtype, chunk->values + r * value, n, memory->n_values,
+                                NULL, "values", before + r, run, error);
+        if (status != UHN_OK) return status;
+        chunk->seen[block / 64] |= bit;
+    }
+    return UHN_OK;
+}
+
+uhn_status uhn_list_look(uhn_list *list, const uhn_memory *memory, size_t start, size_t stop,
+                         const uhn_run *run, uhn_error *error) {
+    uhn_status status = UHN_OK;
+    for (size_t i = 0; i < list->n_spans && status == UHN_OK; i++) {
+        const uhn_span *span = &list->spans[i];
+        uhn_chunk *chunk = span->chunk;
+        const size_t first = UHN_MAX(start, span->first);
+        const size_t last = UHN_MIN(stop, span->first + span->n_rows);
+        if (!chunk->seen || first >= last) continue;
+        pthread_mutex_lock(&chunk->lock);
+        status = look_at_chunk(chunk, memory, span->first, first - span->first,
+                               last - span->first, run, error);
+        pthread_mutex_unlock(&chunk->lock);
+    }
+    return status;
 }
 
 uhn_status uhn_list_check(uhn_list *list, const uhn_memory *memory,

@@ -17,6 +17,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+enum { UHN_LOOK_ROWS = 256 }; /* rows that are looked at together */
+
 typedef struct uhn_chunk {
     atomic_size_t references;
     const char *patterns, *values; /* the same if autoassociative */
@@ -29,6 +31,7 @@ typedef struct uhn_chunk {
     char *scales[UHN_N_STATISTICS]; /* row statistics, made when first asked for */
     size_t n_scales[UHN_N_STATISTICS];
     size_t n_non_negative; /* rows known to hold nothing below 0 */
+    uint64_t *seen; /* a bit for every UHN_LOOK_ROWS rows that were looked at; NULL: all were */
 } uhn_chunk;
 
 typedef struct uhn_span {
@@ -68,6 +71,11 @@ uhn_status uhn_list_scales(uhn_list *list, uhn_statistic statistic, uhn_dtype dt
  * row is looked at once in its life. */
 uhn_status uhn_list_check(uhn_list *list, const uhn_memory *memory,
                           const uhn_equation *equation, const uhn_run *run, uhn_error *error);
+
+/* UHN_OK if rows [start, stop) of the list hold neither NaN nor infinity. Rows that were stored unseen
+ * are looked at here, each once in its life; for all others this does nothing. */
+uhn_status uhn_list_look(uhn_list *list, const uhn_memory *memory, size_t start, size_t stop,
+                         const uhn_run *run, uhn_error *error);
 
 /* The span that holds a row. */
 const uhn_span *uhn_list_span(const uhn_list *list, size_t row);

@@ -310,6 +310,7 @@ uhn_status uhn_partial_new(const uhn_memory *memory, const uhn_equation *equatio
     if (status == UHN_OK && (start > stop || stop > list->n_rows))
         status = uhn_fail(error, UHN_BAD_SHAPE, "rows [%zu, %zu) are not within the %zu stored",
                           start, stop, list->n_rows);
+    if (status == UHN_OK) status = uhn_list_look(list, memory, start, stop, run, error);
     if (status == UHN_OK) {
         p = partial_new(memory->dtype, equation, n_queries, memory->n_values);
         if (!p || !add_range(p, memory->first_row + start, memory->first_row + stop))

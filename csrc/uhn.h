@@ -186,6 +186,8 @@ typedef struct uhn_rows {
         *prior; /* n_rows weights, each finite and > 0, always copied; NULL means all 1 */
     size_t n_rows;
     bool borrow;
+    bool
+        unseen; /* borrowed rows are looked at when they are first asked, not when they are stored */
     void (*release)(void *owner);
     void *owner;
     const uhn_run *run; /* polled while the rows are looked at; NULL: nothing is */
@@ -203,8 +205,9 @@ uhn_status uhn_memory_copy(const uhn_memory *memory, uhn_memory **out);
  * this handle may be running. */
 void uhn_memory_free(uhn_memory *memory);
 
-/* Appends rows. UHN_BAD_DATA names the first NaN or infinity, or a prior that is not > 0. On any
- * error nothing was stored and nothing borrowed (`release` is not called). */
+/* Appends rows. UHN_BAD_DATA names the first NaN or infinity, or a prior that is not > 0 (of rows that
+ * are `unseen` and borrowed, it is the first call to read them that does). On any error nothing was
+ * stored and nothing borrowed (`release` is not called). */
 uhn_status uhn_memory_store(uhn_memory *memory, const uhn_rows *rows, uhn_error *error);
 
 uhn_dtype uhn_memory_dtype(const uhn_memory *memory);

@@ -115,6 +115,7 @@ PYTHON_LAYERS = {
     "_core": 0,
     "_statistics": 0,
     "glyphs": 0,
+    "io": 1,
     "results": 1,
     "theory": 1,
     "datasets": 1,

@@ -27,6 +27,7 @@ from ._core import (
     similarities,
     similarity,
 )
+from .io import load
 from .models import (
     BidirectionalAssociativeMemory,
     ContinuousHopfieldNetwork,
@@ -60,6 +61,7 @@ __all__ = [
     "attention",
     "cpu_info",
     "get_num_threads",
+    "load",
     "merge",
     "retrieve",
     "separate",

@@ -241,6 +241,20 @@ PyDoc_STRVAR(copy_doc,
 "Another memory with the same rows and equation.\n\n"
 "The rows are shared; what is stored into either afterwards is its own.");
 
+PyDoc_STRVAR(save_doc,
+"save($self, path, /)\n--\n\n"
+"Write the memory to a file, which `uhn.load` opens: `uhn.io.save`.\n\n"
+"Parameters\n"
+"----------\n"
+"path : str or path-like\n"
+"    Of a regular file or none. It holds the old file or the new one, whole, at any moment.\n\n"
+"Raises\n"
+"------\n"
+"ValueError\n"
+"    If the similarity or the separation is a callable, or path is not a regular file.\n"
+"OSError\n"
+"    If the file cannot be written. The old one is untouched.");
+
 PyDoc_STRVAR(deepcopy_doc,
 "__deepcopy__($self, memo, /)\n--\n\n"
 "A memory with rows of its own.");

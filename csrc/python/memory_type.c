@@ -247,9 +247,9 @@ static uhn_memory *new_handle(const delivery *rows, size_t first_row) {
 }
 
 /* Checks the domain of the similarity and hands the rows to the core, which borrows the arrays
- * or copies them. `*loan` is what the memory may have borrowed. */
+ * or copies them. With `unseen` nobody looks at them before they are asked. `*loan` is what the memory may have borrowed. */
 static int store_rows(uhn_memory *handle, const uhnpy_equation *equation, const delivery *rows,
-                      bool copy, uhnpy_loan **loan) {
+                      bool copy, bool unseen, uhnpy_loan **loan) {
     const uhn_row_info *info =
         equation->score ? NULL : uhn_similarity_info(equation->core.similarity);
     bool borrow =
@@ -268,6 +268,7 @@ static int store_rows(uhn_memory *handle, const uhnpy_equation *equation, const 
         .prior = rows->prior.array ? PyArray_DATA(rows->prior.array) : NULL,
         .n_rows = rows->patterns.n_rows,
         .borrow = borrow,
+        .unseen = unseen,
         .release = borrow ? uhnpy_loan_return : NULL,
         .owner = *loan,
     };
@@ -276,7 +277,7 @@ static int store_rows(uhn_memory *handle, const uhnpy_equation *equation, const 
     uhnpy_run run;
     uhnpy_run_begin(&run, equation, rows->patterns.type, rows->patterns.n_columns);
     core.run = &run.core;
-    if (info && info->non_negative) {
+    if (info && info->non_negative && !unseen) {
         status = uhn_check_rows(uhnpy_dtype(rows->patterns.type), core.patterns, core.n_rows,
                                 rows->patterns.n_columns, &equation->core, "patterns",
                                 &run.core, &error);
@@ -297,8 +298,8 @@ static int store_rows(uhn_memory *handle, const uhnpy_equation *equation, const 
     return -1;
 }
 
-static int store(Memory *self, PyObject *patterns, PyObject *values, PyObject *prior,
-                 bool copy) {
+static int store(Memory *self, PyObject *patterns, PyObject *values, PyObject *prior, bool copy,
+                 bool unseen) {
     const uhnpy_state *state = state_of((PyObject *)self);
     delivery rows;
     uhn_memory *handle = self->handle;
@@ -311,7 +312,7 @@ static int store(Memory *self, PyObject *patterns, PyObject *values, PyObject *p
     /* Converting may have run Python code that stored into this very memory. */
     if (self->handle != handle) {
         drop_delivery(&rows);
-        return store(self, patterns, values, prior, copy);
+        return store(self, patterns, values, prior, copy, unseen);
     }
     bool first = !handle;
     if (first) {
@@ -320,7 +321,7 @@ static int store(Memory *self, PyObject *patterns, PyObject *values, PyObject *p
         handle = NULL;
     }
     if (handle) {
-        done = store_rows(handle, &self->equation, &rows, copy, &loan);
+        done = store_rows(handle, &self->equation, &rows, copy, unseen, &loan);
     }
     drop_delivery(&rows);
     if (first && handle) {
@@ -332,7 +333,7 @@ static int store(Memory *self, PyObject *patterns, PyObject *values, PyObject *p
                 /* Another thread's first store came in between: these rows go behind its own.
                  * */
                 uhnpy_loan_drop(loan);
-                return store(self, patterns, values, prior, copy);
+                return store(self, patterns, values, prior, copy, unseen);
             }
         }
     }
@@ -384,7 +385,7 @@ static PyObject *memory_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     }
     Memory *self = new_memory(type, &equation, first_row);
     if (self && uhnpy_given(values[0]) &&
-        store(self, values[0], values[1], rest[0], copy) < 0) {
+        store(self, values[0], values[1], rest[0], copy, false) < 0) {
         Py_CLEAR(self);
     }
     return (PyObject *)self;
@@ -399,7 +400,7 @@ static PyObject *memory_store(Memory *self, PyObject *const *args, Py_ssize_t n_
     if (uhnpy_parse(state_of((PyObject *)self), &signature, args, n_args, kwnames, values) <
             0 ||
         (values[3] && uhnpy_take_bool(values[3], "copy", &copy) < 0) ||
-        store(self, values[0], values[1], values[2], copy) < 0) {
+        store(self, values[0], values[1], values[2], copy, false) < 0) {
         return NULL;
     }
     return Py_NewRef((PyObject *)self);
@@ -1075,6 +1076,56 @@ PyObject *uhnpy_rebuild_memory(PyObject *module, PyObject *args) {
     return result;
 }
 
+/* ------------------------------------------------------------------------------------ files -- */
+
+/* Rows [start, start + n) of "patterns", "values" or "prior", for uhn.io, which writes a part
+ * piece by piece. */
+PyObject *uhnpy_memory_read(PyObject *module, PyObject *args) {
+    const uhnpy_state *state = PyModule_GetState(module);
+    static const char *const names[] = {"patterns", "values", "prior"};
+    PyObject *memory;
+    const char *name;
+    Py_ssize_t start, n;
+    if (!PyArg_ParseTuple(args, "O!snn:_memory_read", state->memory_type, &memory, &name,
+                          &start, &n)) {
+        return NULL;
+    }
+    const Memory *self = (const Memory *)memory;
+    for (int which = PATTERNS; which <= PRIOR; which++) {
+        if (self->handle && strcmp(name, names[which]) == 0 && start >= 0 && n >= 0) {
+            return read_rows(self, (part)which, (size_t)start, (size_t)n);
+        }
+    }
+    return uhnpy_fail(PyExc_ValueError, "there are no rows [%zd, %zd) of %s", start, start + n,
+                      name);
+}
+
+/* A memory whose rows are looked at when they are first asked: so that a file opens at once. */
+PyObject *uhnpy_memory_map(PyObject *module, PyObject *args) {
+    const uhnpy_state *state = PyModule_GetState(module);
+    PyObject *patterns, *values, *prior, *keywords;
+    if (!PyArg_ParseTuple(args, "OOOO!:_memory_map", &patterns, &values, &prior, &PyDict_Type,
+                          &keywords)) {
+        return NULL;
+    }
+    PyObject *none = PyTuple_New(0);
+    PyObject *memory =
+        none ? PyObject_Call((PyObject *)state->memory_type, none, keywords) : NULL;
+    Py_XDECREF(none);
+    if (memory && store((Memory *)memory, patterns, values, prior, false, true) < 0) {
+        Py_CLEAR(memory);
+    }
+    return memory;
+}
+
+/* The file is written in Python: uhn.io. */
+static PyObject *memory_save(PyObject *self, PyObject *path) {
+    PyObject *io = PyImport_ImportModule("uhn.io");
+    PyObject *result = io ? PyObject_CallMethod(io, "save", "OO", self, path) : NULL;
+    Py_XDECREF(io);
+    return result;
+}
+
 static PyObject *memory_deepcopy(Memory *self, PyObject *memo) {
     (void)memo;
     const uhnpy_state *state = state_of((PyObject *)self);
@@ -1113,6 +1164,7 @@ static PyMethodDef memory_methods[] = {
      array_doc},
 #undef METHOD
     {"copy", (PyCFunction)memory_copy, METH_NOARGS, copy_doc},
+    {"save", (PyCFunction)memory_save, METH_O, save_doc},
     {"__copy__", (PyCFunction)memory_copy, METH_NOARGS,
      PyDoc_STR("__copy__($self, /)\n--\n\nThe same as copy().")},
     {"__deepcopy__", (PyCFunction)memory_deepcopy, METH_O, deepcopy_doc},

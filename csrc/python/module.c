@@ -343,6 +343,12 @@ static PyMethodDef module_functions[] = {
     {"_rebuild_memory", uhnpy_rebuild_memory, METH_VARARGS,
      PyDoc_STR("_rebuild_memory($module, patterns, values, prior, keywords, /)\n--\n\n"
                "What a pickled Memory calls.")},
+    {"_memory_read", uhnpy_memory_read, METH_VARARGS,
+     PyDoc_STR("_memory_read($module, memory, name, start, n, /)\n--\n\n"
+               "A copy of some rows of 'patterns', 'values' or 'prior'.")},
+    {"_memory_map", uhnpy_memory_map, METH_VARARGS,
+     PyDoc_STR("_memory_map($module, patterns, values, prior, keywords, /)\n--\n\n"
+               "A Memory whose rows are looked at when they are first asked.")},
     {"_rebuild_partial", uhnpy_rebuild_partial, METH_VARARGS,
      PyDoc_STR("_rebuild_partial($module, wire, single, /)\n--\n\n"
                "What a pickled Partial calls.")},

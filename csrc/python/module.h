@@ -98,6 +98,10 @@ PyObject *uhnpy_merge(PyObject *module, PyObject *const *args, Py_ssize_t n_args
 PyObject *uhnpy_rebuild_partial(PyObject *module, PyObject *args);
 PyObject *uhnpy_rebuild_memory(PyObject *module, PyObject *args);
 
+/* What uhn.io needs of a Memory: pieces to write, and rows that nobody looks at yet. */
+PyObject *uhnpy_memory_read(PyObject *module, PyObject *args);
+PyObject *uhnpy_memory_map(PyObject *module, PyObject *args);
+
 static inline PyObject *uhnpy_repr_bytes(size_t n_bytes) {
     static const char *const units[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
     double amount = (double)n_bytes;

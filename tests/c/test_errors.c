@@ -291,6 +291,53 @@ static void test_data(void) {
     REFUSED(uhn_retrieve(memory, &e, queries, B, NULL, out, NULL, error), UHN_BAD_DATA, "");
 }
 
+/* Rows that are borrowed unseen are looked at by who asks them; all others at once. */
+static void test_unseen(void) {
+    uhn_equation e = uhn_equation_default();
+    static float copy[N * D];
+    int releases = 0;
+    uhn_rows rows = {.patterns = copy,
+                     .n_rows = N,
+                     .borrow = true,
+                     .unseen = true,
+                     .release = count_release,
+                     .owner = &releases};
+    uhn_memory *mapped = NULL, *whole = NULL, *second = NULL;
+    uhn_partial *partial = NULL;
+    memcpy(copy, patterns, sizeof copy);
+    copy[N * D - 1] = NAN;
+    CHECK_OK(uhn_memory_new(UHN_FLOAT32, D, 0, 0, &mapped));
+    CHECK_OK(uhn_memory_store(mapped, &rows, NULL));
+    for (int again = 0; again < 2; again++) {
+        REFUSED(uhn_retrieve(mapped, &e, queries, B, NULL, out, NULL, error), UHN_BAD_DATA,
+                "patterns[299, 4]");
+        REFUSED(uhn_partial_new(mapped, &e, queries, B, 290, N, NULL, &partial, error),
+                UHN_BAD_DATA, "patterns[299, 4]");
+        CHECK_OK(uhn_partial_new(mapped, &e, queries, B, 0, 200, NULL, &partial, NULL));
+        uhn_partial_free(partial);
+        partial = NULL;
+    }
+    CHECK_OK(uhn_memory_copy(mapped, &second));
+    REFUSED(uhn_retrieve(second, &e, queries, B, NULL, out, NULL, error), UHN_BAD_DATA,
+            "patterns[299, 4]");
+    /* Values, too. */
+    rows.values = copy;
+    rows.patterns = patterns;
+    CHECK_OK(uhn_memory_new(UHN_FLOAT32, D, D, 0, &whole));
+    CHECK_OK(uhn_memory_store(whole, &rows, NULL));
+    REFUSED(uhn_retrieve(whole, &e, queries, B, NULL, out, NULL, error), UHN_BAD_DATA,
+            "values[299, 4]");
+    /* A few rows more are copied, and so is what is not borrowed: that is seen at once. */
+    REFUSED(uhn_memory_store(whole, &rows, error), UHN_BAD_DATA, "values[299, 4]");
+    rows.borrow = false;
+    REFUSED(uhn_memory_store(whole, &rows, error), UHN_BAD_DATA, "values[299, 4]");
+    uhn_memory_free(mapped);
+    CHECK(releases == 0, "%d releases while a copy has the rows", releases);
+    uhn_memory_free(second);
+    uhn_memory_free(whole);
+    CHECK(releases == 2, "%d releases", releases);
+}
+
 static void test_empty(void) {
     uhn_memory *empty = NULL;
     uhn_equation e = uhn_equation_default();
@@ -612,6 +659,7 @@ int main(void) {
     test_equation();
     test_shapes();
     test_data();
+    test_unseen();
     test_empty();
     test_overflow();
     test_callbacks();

@@ -1,0 +1,661 @@
+"""Memories in files: written safely, opened at once, checked strictly.
+
+A file is a valid `safetensors <https://github.com/huggingface/safetensors>`_ file: eight
+bytes that say how long the header is (little-endian), a header of JSON, and the numbers,
+little-endian and row after row. Any program that reads safetensors reads it. Format version
+1:
+
+- tensors ``patterns`` (n_patterns, n_features), ``values`` (n_patterns, n_values) if the
+  memory is heteroassociative, and ``prior`` (n_patterns,) if there are prior weights: all
+  ``F32`` or all ``F64``, one behind the other in this order. An empty memory has none of
+  them.
+- ``__metadata__``, text by name: ``format`` ("uhn"), ``format_version`` ("1"),
+  ``library_version``, ``keywords`` (the keywords of `uhn.Memory`, as JSON),
+  ``sha256.<tensor>`` (of the tensor's bytes, in hexadecimal) and ``sha256.header`` (of
+  `fingerprint`, so of everything else in the header). Other names are allowed and ignored.
+- The header ends in spaces, so that the numbers begin at a multiple of 64 bytes.
+
+What is checked, and when
+-------------------------
+Always: that the file is a regular one, the header's grammar and checksum, that names, shapes
+and offsets account for every byte of the file, and that the keywords make a memory. Never is
+more memory taken than the file has bytes (and a few times the header, which is 1 MB at most).
+
+By `verify`, or ``load(path, verify=True)``: the SHA-256 of every tensor, and that every
+number is finite. This reads the whole file.
+
+By a mapped memory, without `verify`: NaN, infinity and numbers outside the domain of the
+similarity are found when their rows are first asked, and raise ValueError. A changed number
+that is still one is not found; only a checksum finds it. Checksums find accidents; they keep
+nobody from writing a false file that is consistent.
+
+A mapped file must not be changed or cut short in place while a memory has it: that changes
+the memory, or ends the process (SIGBUS). `save` never does: it puts a new file in its place,
+and who has mapped the old one keeps it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import math
+import mmap as _mmap
+import os
+import re
+import secrets
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from uhn._core import Memory, __version__, _memory_map, _memory_read
+
+__all__ = ["FORMAT_VERSION", "MAX_HEADER", "describe", "fingerprint", "load", "save", "verify"]
+
+FORMAT_VERSION = "1"
+"""Of the files that `save` writes, and the only one that `load` knows."""
+
+MAX_HEADER = 1_000_000
+"""Longest header that is read, in bytes. Ours have less than 1,500; safetensors allows 10^8."""
+
+_PARTS = ("patterns", "values", "prior")
+_DTYPES = {"F32": "<f4", "F64": "<f8"}
+_KEYWORDS: dict[str, tuple[type, ...]] = {
+    "similarity": (str,),
+    "separation": (str,),
+    "transform": (str,),
+    "normalize": (str,),
+    "normalize_scores": (bool,),
+    "first_row": (int,),
+    "k": (int,),
+    **dict.fromkeys(("eps", "gamma", "beta", "degree", "alpha", "theta"), (int, float)),
+}
+_ALIGN = 64
+_PIECE = 1 << 22  # bytes that are read or written at once
+_LARGEST = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    dtype: str
+    shape: tuple[int, ...]
+    start: int  # in the file
+    n_bytes: int
+    sha256: str
+
+    @property
+    def native(self) -> np.dtype[Any]:
+        return np.dtype(_DTYPES[self.dtype])
+
+
+@dataclass(frozen=True)
+class _Header:
+    tensors: dict[str, _Tensor]
+    keywords: dict[str, Any]
+    library_version: str
+    sha256: str
+
+
+# ----------------------------------------------------------------------------------- reading --
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; a name that comes twice would mean one thing to us, another to others."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"the name {name[:50]!r} comes twice")
+        found[name] = value
+    return found
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _parse_json(text: str, what: str) -> dict[str, Any]:
+    try:
+        parsed = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        # Half a surrogate pair, written as an escape, is no text: it has no UTF-8.
+        json.dumps(parsed, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError(f"{what} is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"{what} is not valid JSON: {error}") from None
+    if type(parsed) is not dict:
+        raise ValueError(f"{what} is not an object of JSON")
+    return parsed
+
+
+def _is_size(value: object) -> bool:
+    return type(value) is int and 0 <= value <= _LARGEST
+
+
+def _parse_tensor(name: str, entry: object, data_size: int) -> tuple[str, list[int], int, int]:
+    """Dtype, shape and offsets of one tensor, which agree with one another."""
+    if type(entry) is not dict or set(entry) != {"dtype", "shape", "data_offsets"}:
+        raise ValueError(f"tensor {name!r} needs dtype, shape and data_offsets, and no more")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if type(dtype) is not str or dtype not in _DTYPES:
+        raise ValueError(f"tensor {name!r} has dtype {str(dtype)[:50]!r}; F32 or F64 is needed")
+    n_axes = 1 if name == "prior" else 2
+    if type(shape) is not list or len(shape) != n_axes or not all(map(_is_size, shape)):
+        raise ValueError(f"tensor {name!r} has no shape of {n_axes} whole numbers")
+    if type(offsets) is not list or len(offsets) != 2 or not all(map(_is_size, offsets)):
+        raise ValueError(f"tensor {name!r} has no data_offsets of two whole numbers")
+    start, stop = offsets
+    if not start <= stop <= data_size:
+        raise ValueError(
+            f"tensor {name!r} is said to lie at bytes {start} to {stop}, "
+            f"but there are {data_size} bytes of data"
+        )
+    n_bytes = math.prod(shape) * np.dtype(_DTYPES[dtype]).itemsize
+    if n_bytes != stop - start:
+        raise ValueError(
+            f"tensor {name!r} of shape {tuple(shape)} and dtype {dtype} has {n_bytes} bytes, "
+            f"but its data_offsets have {stop - start}"
+        )
+    return dtype, shape, start, n_bytes
+
+
+def _parse_keywords(text: str) -> dict[str, Any]:
+    keywords = _parse_json(text, "the text of the keywords")
+    for name, value in keywords.items():
+        if name not in _KEYWORDS:
+            raise ValueError(f"keyword {name[:50]!r} is not known to version {__version__}")
+        if type(value) not in _KEYWORDS[name]:
+            kinds = " or ".join(kind.__name__ for kind in _KEYWORDS[name])
+            raise ValueError(f"keyword {name!r} is {str(value)[:50]!r}, which is no {kinds}")
+    for name in ("similarity", "separation"):
+        if name not in keywords:
+            raise ValueError(f"keyword {name!r} is missing")
+    return keywords
+
+
+def fingerprint(
+    library_version: str, keywords: str, tensors: dict[str, tuple[str, list[int], str]]
+) -> str:
+    """SHA-256 of what a header says, which the header keeps as ``sha256.header``.
+
+    Parameters
+    ----------
+    library_version, keywords : str
+        The text of these names in ``__metadata__``.
+    tensors : dict
+        By name: dtype ("F32" or "F64"), shape, and SHA-256 of the bytes.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits: of the JSON array ``["uhn", "1", library_version, keywords,
+        [[name, dtype, shape, sha256], ...]]``, tensors by name, without blanks and with every
+        character outside ASCII escaped. It does not depend on where things lie in the file, so
+        that another program may write them in another order.
+    """
+    rows = [[name, *tensors[name]] for name in sorted(tensors)]
+    said = ["uhn", FORMAT_VERSION, library_version, keywords, rows]
+    return hashlib.sha256(json.dumps(said, separators=(",", ":")).encode()).hexdigest()
+
+
+def _parse_header(raw: bytes, data_start: int, data_size: int) -> _Header:
+    """The header, if every byte of the file is what it says."""
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the header is not UTF-8: {error}") from None
+    if not text.startswith("{"):
+        raise ValueError("the header does not begin with '{': this is no safetensors file")
+    entries = _parse_json(text, "the header")
+    metadata = entries.pop("__metadata__", None)
+    if type(metadata) is not dict or not all(type(v) is str for v in metadata.values()):
+        raise ValueError("__metadata__ is not an object of texts, so no memory was saved here")
+    if metadata.get("format") != "uhn":
+        raise ValueError(
+            f"its format is {str(metadata.get('format'))[:50]!r}, not 'uhn': "
+            "only files of uhn.io.save are memories"
+        )
+    version = metadata.get("format_version")
+    if version != FORMAT_VERSION:
+        raise ValueError(
+            f"its format version is {str(version)[:50]!r}, and this library, version "
+            f"{__version__}, reads {FORMAT_VERSION!r} only; a newer one may read it"
+        )
+    unknown = sorted(set(entries) - set(_PARTS))
+    if unknown:
+        raise ValueError(f"tensor {unknown[0][:50]!r} is none of {', '.join(_PARTS)}")
+    if entries and "patterns" not in entries:
+        raise ValueError(f"there are {' and '.join(sorted(entries))} without patterns")
+    tensors = {}
+    for name, entry in entries.items():
+        dtype, shape, start, n_bytes = _parse_tensor(name, entry, data_size)
+        digest = metadata.get(f"sha256.{name}", "")
+        tensors[name] = _Tensor(dtype, tuple(shape), data_start + start, n_bytes, digest)
+    end = data_start
+    placed = sorted(tensors.items(), key=lambda item: (item[1].start, item[1].n_bytes))
+    for name, tensor in placed:
+        if tensor.start != end:
+            kind = "overlaps another" if tensor.start < end else "leaves a gap before it"
+            raise ValueError(f"tensor {name!r} {kind}")
+        end += tensor.n_bytes
+    if end != data_start + data_size:
+        raise ValueError(f"{data_start + data_size - end} bytes at its end belong to no tensor")
+    _check_shapes(tensors)
+    for name in ("library_version", "keywords"):
+        if name not in metadata:
+            raise ValueError(f"{name} is missing")
+    for name in (*(f"sha256.{name}" for name in tensors), "sha256.header"):
+        if not re.fullmatch("[0-9a-f]{64}", metadata.get(name, "")):
+            raise ValueError(f"{name} is missing or no SHA-256")
+    said = {name: (t.dtype, list(t.shape), t.sha256) for name, t in tensors.items()}
+    digest = fingerprint(metadata["library_version"], metadata["keywords"], said)
+    if digest != metadata["sha256.header"]:
+        raise ValueError("the header does not have its SHA-256: the file is damaged")
+    keywords = _parse_keywords(metadata["keywords"])
+    return _Header(tensors, keywords, metadata["library_version"], digest)
+
+
+def _check_shapes(tensors: dict[str, _Tensor]) -> None:
+    """The tensors make a memory together."""
+    for name, tensor in tensors.items():
+        patterns = tensors["patterns"]
+        if tensor.dtype != patterns.dtype:
+            raise ValueError(f"{name} are {tensor.dtype}, but patterns are {patterns.dtype}")
+        if tensor.shape[0] != patterns.shape[0]:
+            raise ValueError(
+                f"{name} have {tensor.shape[0]} rows, but patterns have {patterns.shape[0]}"
+            )
+        if 0 in tensor.shape[1:]:
+            raise ValueError(f"{name} have shape {tensor.shape}: a row needs a component")
+
+
+def _name(path: str | os.PathLike[str]) -> str:
+    return os.fsdecode(os.fspath(path))
+
+
+def _not_regular(mode: int) -> str | None:
+    kinds = (
+        (stat.S_ISLNK, "a symbolic link; pass os.path.realpath(path)"),
+        (stat.S_ISDIR, "a directory"),
+        (stat.S_ISFIFO, "a named pipe"),
+        (stat.S_ISSOCK, "a socket"),
+    )
+    if stat.S_ISREG(mode):
+        return None
+    return next((f"it is {text}" for test, text in kinds if test(mode)), "it is a device")
+
+
+def _read_exactly(file: int, target: memoryview, start: int) -> None:
+    while target:
+        piece = os.pread(file, min(len(target), _PIECE), start)
+        if not piece:
+            raise ValueError(f"it ended at byte {start} while it was read")
+        target[: len(piece)] = piece
+        target = target[len(piece) :]
+        start += len(piece)
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[int, int, _Header]]:
+    """Descriptor, size and header of a file; each ValueError inside gets the file's name."""
+    name = _name(path)
+    try:
+        # Looked at before it is opened, as opening a device may do something; and after it.
+        problem = _not_regular(os.lstat(name).st_mode)
+        if problem:
+            raise ValueError(problem)
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        file = os.open(name, flags)
+        try:
+            status = os.fstat(file)
+            problem = _not_regular(status.st_mode)
+            if problem:
+                raise ValueError(problem)
+            yield file, status.st_size, _read_header(file, status.st_size)
+        finally:
+            os.close(file)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _read_header(file: int, size: int) -> _Header:
+    if size < 8:
+        raise ValueError(f"it has {size} bytes, too few for the length of a header")
+    length = int.from_bytes(os.pread(file, 8, 0), "little")
+    if length > size - 8:
+        raise ValueError(f"its header is said to have {length} bytes, but the file has {size}")
+    if length > MAX_HEADER:
+        raise ValueError(f"its header has {length} bytes; at most {MAX_HEADER} are read")
+    raw = bytearray(length)
+    _read_exactly(file, memoryview(raw), 8)
+    return _parse_header(bytes(raw), 8 + length, size - 8 - length)
+
+
+def _take_rows(file: int, size: int, header: _Header, mmap: bool) -> list[Any]:
+    """The arrays of `_PARTS`, or None for those that are not there."""
+    # An empty file cannot be mapped, but every file here has a header.
+    mapped = _mmap.mmap(file, size, access=_mmap.ACCESS_READ) if mmap else None
+    rows: list[Any] = []
+    for name in _PARTS:
+        tensor = header.tensors.get(name)
+        if tensor is None:
+            rows.append(None)
+        elif mapped is None or tensor.n_bytes == 0:
+            array = np.empty(tensor.shape, tensor.native)
+            if tensor.n_bytes:
+                _read_exactly(file, array.reshape(-1).data.cast("B"), tensor.start)
+            rows.append(array)
+        else:
+            if tensor.start % tensor.native.itemsize:
+                raise ValueError(f"{name} are not aligned: load it with mmap=False")
+            n = math.prod(tensor.shape)
+            array = np.frombuffer(mapped, tensor.native, n, tensor.start)
+            rows.append(array.reshape(tensor.shape))
+    return rows
+
+
+def _check_tensor(file: int, name: str, tensor: _Tensor) -> None:
+    """The numbers have their checksum and are finite."""
+    digest = hashlib.sha256()
+    buffer = bytearray(min(_PIECE, tensor.n_bytes))
+    bad = None
+    for done in range(0, tensor.n_bytes, _PIECE):
+        view = memoryview(buffer)[: min(_PIECE, tensor.n_bytes - done)]
+        _read_exactly(file, view, tensor.start + done)
+        digest.update(view)
+        if bad is None:
+            finite = np.isfinite(np.frombuffer(view, tensor.native))
+            if not finite.all():
+                bad = done // tensor.native.itemsize + int(np.argmin(finite))
+    if digest.hexdigest() != tensor.sha256:
+        raise ValueError(
+            f"{name} have SHA-256 {digest.hexdigest()}, but the header says {tensor.sha256}: "
+            "the file is damaged"
+        )
+    if bad is not None:
+        index = [int(i) for i in np.unravel_index(bad, tensor.shape)]
+        raise ValueError(f"{name}{index} is not finite")
+
+
+def load(path: str | os.PathLike[str], mmap: bool = True, *, verify: bool = False) -> Memory:
+    """Open a memory that `save` wrote.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Of a regular file.
+    mmap : bool, default True
+        Map the file and borrow its rows: it opens at once, whatever its size, nothing is copied
+        but the prior weights, and processes that open the same file share it. The file must not
+        be changed in place meanwhile (`save` does not). False reads and checks all of it.
+    verify : bool, default False
+        Check the checksum of the numbers, too, which reads all of them.
+
+    Returns
+    -------
+    Memory
+        It answers with the same bits as the one that was saved.
+
+    Raises
+    ------
+    ValueError
+        If the file is not a regular one, not a memory, of another format version, damaged, or
+        makes no memory; the message names the file and says what is wrong.
+    OSError
+        If it cannot be opened or read.
+
+    Notes
+    -----
+    The rows of a mapped memory are looked at when they are first asked; NaN, infinity, and
+    numbers outside the domain of the similarity raise ValueError then.
+
+    Examples
+    --------
+    >>> import os, tempfile, numpy as np, uhn
+    >>> path = os.path.join(tempfile.mkdtemp(), "memory.uhn.safetensors")
+    >>> uhn.Memory(np.eye(3), similarity="manhattan", separation="max").save(path)
+    >>> uhn.load(path).retrieve([0.9, 0.2, 0.0])
+    array([1., 0., 0.])
+    """
+    if type(mmap) is not bool or type(verify) is not bool:
+        raise TypeError("mmap and verify can be True or False only")
+    with _opened(path) as (file, size, header):
+        empty = Memory(**header.keywords)
+        if verify:
+            for name, tensor in header.tensors.items():
+                _check_tensor(file, name, tensor)
+        if not header.tensors:
+            return empty
+        patterns, values, prior = _take_rows(file, size, header, mmap)
+        if mmap:
+            return _memory_map(patterns, values, prior, header.keywords)
+        return Memory(patterns, values, prior=prior, **header.keywords)
+
+
+def verify(path: str | os.PathLike[str]) -> None:
+    """Check all of a file: what `load` checks, the checksums, and that all numbers are finite.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Raises
+    ------
+    ValueError
+        The message names the file and says what is wrong.
+    OSError
+        If it cannot be opened or read.
+    """
+    load(path, verify=True)
+
+
+def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Say what is in a file; reads the header alone.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    dict
+        ``path``, ``n_bytes`` (of the file), ``format_version``, ``library_version`` (that wrote
+        it), ``keywords`` (of `uhn.Memory`), ``dtype`` ("float32", "float64", or None if it is
+        empty) and ``tensors``: by name ``shape``, ``offset`` (in the file), ``n_bytes`` and
+        ``sha256`` (as the header says; `verify` checks it).
+
+    Raises
+    ------
+    ValueError
+        As `load`.
+    """
+    with _opened(path) as (_, size, header):
+        dtypes = [tensor.native.name for tensor in header.tensors.values()]
+        return {
+            "path": _name(path),
+            "n_bytes": size,
+            "format_version": FORMAT_VERSION,
+            "library_version": header.library_version,
+            "keywords": dict(header.keywords),
+            "dtype": dtypes[0] if dtypes else None,
+            "tensors": {
+                name: {
+                    "shape": tensor.shape,
+                    "offset": tensor.start,
+                    "n_bytes": tensor.n_bytes,
+                    "sha256": tensor.sha256,
+                }
+                for name, tensor in header.tensors.items()
+            },
+        }
+
+
+# ----------------------------------------------------------------------------------- writing --
+
+
+def _keywords_of(memory: Memory) -> dict[str, Any]:
+    """The keywords that make such a memory again."""
+    for name in ("similarity", "separation"):
+        if not isinstance(getattr(memory, name), str):
+            raise ValueError(
+                f"a memory whose {name} is a callable cannot be saved: a file holds no code"
+            )
+    keywords: dict[str, Any] = {
+        "similarity": memory.similarity,
+        "separation": memory.separation,
+        **memory.parameters,
+        "normalize": memory.normalize,
+        "normalize_scores": memory.normalize_scores,
+        "first_row": memory.first_row,
+    }
+    if memory.transform is not None:
+        keywords["transform"] = memory.transform
+    return keywords
+
+
+def _header_bytes(
+    keywords: str, dtype: str, shapes: dict[str, list[int]], digests: dict[str, str]
+) -> bytes:
+    """The length and the header. Its size does not depend on the digests."""
+    said = {name: (dtype, shapes[name], digests[name]) for name in shapes}
+    metadata = {
+        "format": "uhn",
+        "format_version": FORMAT_VERSION,
+        "library_version": __version__,
+        "keywords": keywords,
+        **{f"sha256.{name}": digest for name, digest in digests.items()},
+        "sha256.header": fingerprint(__version__, keywords, said),
+    }
+    header: dict[str, Any] = {"__metadata__": metadata}
+    start = 0
+    for name, shape in shapes.items():
+        stop = start + math.prod(shape) * np.dtype(_DTYPES[dtype]).itemsize
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, stop]}
+        start = stop
+    text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
+    text += b" " * (-(8 + len(text)) % _ALIGN)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _write_exactly(file: int, data: memoryview | bytes, start: int) -> None:
+    """Writes all of it: a disk that fills up may take a part and say nothing."""
+    view = memoryview(data)
+    while view:
+        n = os.pwrite(file, view, start)
+        if n <= 0:
+            raise OSError(errno.ENOSPC, "nothing more could be written")
+        view, start = view[n:], start + n
+
+
+def _write_part(
+    file: int, memory: Memory, name: str, shape: list[int], start: int
+) -> tuple[int, str]:
+    """Writes a part piece by piece, and returns where it ends and its SHA-256."""
+    digest = hashlib.sha256()
+    width = math.prod(shape[1:]) * (4 if memory.dtype == np.float32 else 8)
+    step = max(1, _PIECE // width)
+    for row in range(0, shape[0], step):
+        rows: npt.NDArray[Any] = _memory_read(memory, name, row, min(step, shape[0] - row))
+        if sys.byteorder == "big":
+            rows = rows.byteswap()
+        data = rows.reshape(-1).data.cast("B")
+        digest.update(data)
+        _write_exactly(file, data, start)
+        start += len(data)
+    return start, digest.hexdigest()
+
+
+def _write(file: int, memory: Memory) -> None:
+    """The whole file: first the numbers, then the header, which has their checksums."""
+    keywords = json.dumps(_keywords_of(memory), allow_nan=False)
+    shapes: dict[str, list[int]] = {}
+    if memory.dtype is not None:
+        n = memory.n_patterns
+        shapes["patterns"] = [n, memory.n_features]
+        if not memory.is_autoassociative:
+            shapes["values"] = [n, memory.n_values]
+        if memory.prior is not None:
+            shapes["prior"] = [n]
+    dtype = "F32" if memory.dtype == np.float32 else "F64"
+    digests = dict.fromkeys(shapes, "0" * 64)
+    end = len(_header_bytes(keywords, dtype, shapes, digests))
+    for name, shape in shapes.items():
+        end, digests[name] = _write_part(file, memory, name, shape, end)
+    _write_exactly(file, _header_bytes(keywords, dtype, shapes, digests), 0)
+    if os.fstat(file).st_size != end:
+        raise OSError(
+            errno.EIO, f"{os.fstat(file).st_size} bytes arrived in the file instead of {end}"
+        )
+    os.fsync(file)
+
+
+def _sync_folder(folder: str) -> None:
+    """Makes a new name last. Some file systems cannot and say so."""
+    file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+    try:
+        os.fsync(file)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(file)
+
+
+def save(memory: Memory, path: str | os.PathLike[str]) -> None:
+    """Write a memory to a file.
+
+    At any moment the path holds the old file or the new one, whole.
+
+    Parameters
+    ----------
+    memory : Memory
+        Rows stored meanwhile, by another thread, are not written.
+    path : str or path-like
+        Of a regular file, which is replaced, or of none. By custom it ends in
+        ``.uhn.safetensors``.
+
+    Raises
+    ------
+    ValueError
+        If the similarity or the separation is a callable, or path is no regular file.
+    OSError
+        If the file cannot be written. Then the old one is untouched and nothing is left over.
+
+    Notes
+    -----
+    A temporary file in the same folder (``.uhn-*.tmp``) is written in pieces of 4 MB, its size
+    checked, synchronised with the disk and renamed, and then the folder synchronised. A process
+    that is killed meanwhile leaves the temporary file, which can be deleted. A replaced file
+    keeps its permissions.
+    """
+    if not isinstance(memory, Memory):
+        raise TypeError(f"memory must be a uhn.Memory, not {type(memory).__name__}")
+    name = _name(path)
+    mode = None
+    with contextlib.suppress(FileNotFoundError):
+        mode = os.lstat(name).st_mode
+        problem = _not_regular(mode)
+        if problem:
+            raise ValueError(f"{name}: {problem}; a memory is saved in a regular file")
+    folder = os.path.dirname(name) or os.curdir
+    temporary = os.path.join(folder, f".uhn-{secrets.token_hex(8)}.tmp")
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    file = os.open(temporary, flags, 0o666)
+    try:
+        try:
+            if mode is not None:
+                os.fchmod(file, stat.S_IMODE(mode))
+            _write(file, memory.copy())
+        finally:
+            os.close(file)
+        os.replace(temporary, name)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    _sync_folder(folder)
