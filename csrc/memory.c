@@ -92,6 +92,8 @@ static uhn_list *list_extend(const uhn_list *old, uhn_chunk *chunk, size_t n_row
     else list->spans[list->n_spans - 1].n_rows += n_rows;
     list->n_rows = old->n_rows + n_rows;
     list->has_prior = old->has_prior || has_prior;
+    list->missing = old->missing;
+    list->missing_values = old->missing_values;
     return list;
 }
 
@@ -227,6 +229,7 @@ static uhn_chunk *borrow(const uhn_memory *memory, const uhn_rows *rows) {
     chunk->patterns = rows->patterns;
     chunk->values = memory->autoassociative ? rows->patterns : rows->values;
     chunk->n_rows = chunk->capacity = rows->n_rows;
+    chunk->missing = rows->missing;
     chunk->release = rows->release;
     chunk->owner = rows->owner;
     return chunk;
@@ -288,12 +291,29 @@ static uhn_list *fill_spare(uhn_memory *memory, const uhn_list *old, const uhn_r
     return list;
 }
 
-static uhn_status look_at(const uhn_memory *memory, const uhn_rows *rows, uhn_error *error) {
-    uhn_status status = uhn_check_rows(memory->dtype, rows->patterns, rows->n_rows,
-                                       memory->n_features, NULL, "patterns", rows->run, error);
+/* Looks at rows; where NaN is allowed, *missing says whether there is any. */
+static uhn_status look_at_part(const uhn_memory *memory, const uhn_rows *rows, const void *data,
+                               size_t n_columns, const char *what, bool *missing,
+                               uhn_error *error) {
+    const uhn_equation lenient = {.similarity = UHN_SIM_dot, .missing = true};
+    uhn_status status = uhn_check_rows(memory->dtype, data, rows->n_rows, n_columns, NULL, what,
+                                       rows->run, rows->missing ? NULL : error);
+    *missing = status == UHN_BAD_DATA && rows->missing;
+    if (*missing)
+        status = uhn_check_rows(memory->dtype, data, rows->n_rows, n_columns, &lenient, what,
+                                rows->run, error);
+    return status;
+}
+
+static uhn_status look_at(const uhn_memory *memory, const uhn_rows *rows, bool *missing,
+                          bool *missing_values, uhn_error *error) {
+    uhn_status status = look_at_part(memory, rows, rows->patterns, memory->n_features,
+                                     "patterns", missing, error);
+    *missing_values = *missing;
     if (status == UHN_OK && !memory->autoassociative)
-        status = uhn_check_rows(memory->dtype, rows->values, rows->n_rows, memory->n_values,
-                                NULL, "values", rows->run, error);
+        status = look_at_part(memory, rows, rows->values, memory->n_values, "values",
+                              missing_values, error);
+    *missing |= *missing_values;
     return status;
 }
 
@@ -318,15 +338,17 @@ uhn_status uhn_memory_store(uhn_memory *memory, const uhn_rows *rows, uhn_error 
         return UHN_OK;
     }
     uhn_status status = check_prior(memory->dtype, rows->prior, rows->n_rows, error);
+    bool missing = rows->missing, missing_values = rows->missing;
     if (status == UHN_OK && !(rows->unseen && rows->borrow))
-        status = look_at(memory, rows, error);
+        status = look_at(memory, rows, &missing, &missing_values, error);
     if (status != UHN_OK) return status;
 
     pthread_mutex_lock(&memory->store_lock);
     const uhn_list *old = memory->list; /* only stores change it */
     const bool lend = rows->borrow && (old->n_rows == 0 || bytes >= BORROW_BYTES);
     /* What is copied is looked at now. */
-    if (rows->unseen && rows->borrow && !lend && (status = look_at(memory, rows, error))) {
+    if (rows->unseen && rows->borrow && !lend &&
+        (status = look_at(memory, rows, &missing, &missing_values, error))) {
         pthread_mutex_unlock(&memory->store_lock);
         return status;
     }
@@ -352,6 +374,8 @@ uhn_status uhn_memory_store(uhn_memory *memory, const uhn_rows *rows, uhn_error 
     }
     uhn_list *dropped = NULL;
     if (list) {
+        list->missing |= missing;
+        list->missing_values |= missing_values;
         pthread_mutex_lock(&memory->lock);
         dropped = memory->list;
         memory->list = list;
@@ -380,6 +404,13 @@ size_t uhn_memory_n_patterns(const uhn_memory *memory) {
 bool uhn_memory_has_prior(const uhn_memory *memory) {
     uhn_list *list = uhn_memory_list(memory);
     const bool has = list->has_prior;
+    uhn_list_release(list);
+    return has;
+}
+
+bool uhn_memory_has_missing(const uhn_memory *memory) {
+    uhn_list *list = uhn_memory_list(memory);
+    const bool has = list->missing;
     uhn_list_release(list);
     return has;
 }
@@ -459,14 +490,18 @@ static uhn_status check_rows(uhn_dtype dtype, const void *rows, size_t n_rows, s
     const uhn_kernels *kernels = uhn_kernels_for(dtype);
     const size_t stride = n_columns * uhn_dtype_size(dtype);
     const uhn_row_info *info = equation ? uhn_similarity_info(equation->similarity) : NULL;
-    const bool negative = info && info->non_negative;
+    const bool negative = info && info->non_negative, missing = equation && equation->missing;
     /* A distribution needs something to divide by; a dot product of nothing is 0. */
     const bool sums = negative && info->is_distance && equation->eps == 0;
     for (size_t r = 0; r < n_rows; r++) {
         const char *row = (const char *)rows + r * stride;
         if (r % POLL_ROWS == POLL_ROWS - 1 && uhn_run_stopped(run))
             return uhn_fail(error, UHN_STOPPED, "%s", uhn_status_string(UHN_STOPPED));
-        const size_t j = kernels->find_bad(row, n_columns, negative);
+        size_t j = kernels->find_bad(row, n_columns, negative);
+        while (missing && j < n_columns && isnan(uhn_get(dtype, row, j))) {
+            j++;
+            j += kernels->find_bad(row + j * uhn_dtype_size(dtype), n_columns - j, negative);
+        }
         if (j < n_columns) {
             const double x = uhn_get(dtype, row, j);
             if (isfinite(x))
@@ -500,17 +535,18 @@ static uhn_status look_at_chunk(uhn_chunk *chunk, const uhn_memory *memory, size
                                 uhn_error *error) {
     const size_t size = uhn_dtype_size(memory->dtype);
     const size_t row = memory->n_features * size, value = memory->n_values * size;
+    const uhn_equation lenient = {.similarity = UHN_SIM_dot, .missing = chunk->missing};
     for (size_t block = first / UHN_LOOK_ROWS; block * UHN_LOOK_ROWS < last; block++) {
         const uint64_t bit = (uint64_t)1 << (block % 64);
         if (chunk->seen[block / 64] & bit) continue;
         const size_t r = block * UHN_LOOK_ROWS;
         const size_t n = UHN_MIN(chunk->n_rows - r, (size_t)UHN_LOOK_ROWS);
         uhn_status status =
-            check_rows(memory->dtype, chunk->patterns + r * row, n, memory->n_features, NULL,
-                       "patterns", before + r, run, error);
+            check_rows(memory->dtype, chunk->patterns + r * row, n, memory->n_features,
+                       &lenient, "patterns", before + r, run, error);
         if (status == UHN_OK && !memory->autoassociative)
             status = check_rows(memory->dtype, chunk->values + r * value, n, memory->n_values,
-                                NULL, "values", before + r, run, error);
+                                &lenient, "values", before + r, run, error);
         if (status != UHN_OK) return status;
         chunk->seen[block / 64] |= bit;
     }
@@ -538,6 +574,7 @@ uhn_status uhn_list_check(uhn_list *list, const uhn_memory *memory,
                           const uhn_equation *equation, const uhn_run *run, uhn_error *error) {
     const size_t row = memory->n_features * uhn_dtype_size(memory->dtype);
     uhn_equation domain = *equation;
+    domain.missing = list->missing;
     domain.eps = 1; /* sums are looked at below, without adding them up again */
     const uhn_row_info *info = uhn_similarity_info(equation->similarity);
     uhn_status status = UHN_OK;

@@ -32,6 +32,7 @@ typedef struct uhn_chunk {
     size_t n_scales[UHN_N_STATISTICS];
     size_t n_non_negative; /* rows known to hold nothing below 0 */
     uint64_t *seen; /* a bit for every UHN_LOOK_ROWS rows that were looked at; NULL: all were */
+    bool missing;   /* NaN is allowed where rows are looked at */
 } uhn_chunk;
 
 typedef struct uhn_span {
@@ -43,6 +44,7 @@ typedef struct uhn_list {
     atomic_size_t references;
     size_t n_spans, n_rows;
     bool has_prior;
+    bool missing, missing_values; /* a row, a value may hold NaN */
     uhn_span spans[];
 } uhn_list;
 

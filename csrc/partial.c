@@ -212,7 +212,7 @@ static uhn_status make_fragment(uhn_partial *p, uhn_pass *pass, uhn_problem *pro
             return uhn_fail(pass->error, UHN_CALLBACK, "%s", uhn_status_string(UHN_CALLBACK));
         done += m;
     }
-    const uhn_rows_context context = {problem->list, problem->first_row, bytes};
+    const uhn_rows_context context = {problem->list, problem->first_row, bytes, 0};
     for (size_t r = 0; r < n; r++) {
         memcpy(f->values + r * bytes, uhn_list_row(&context, (int64_t)(f->first + r)), bytes);
         const uhn_span *span = uhn_list_span(problem->list, start + r);
@@ -307,6 +307,11 @@ uhn_status uhn_partial_new(const uhn_memory *memory, const uhn_equation *equatio
         status = uhn_fail(
             error, UHN_BAD_PARAMETER,
             "a partial cannot normalize scores: their sum over all shards is not known yet");
+    if (status == UHN_OK && list->missing_values)
+        status = uhn_fail(error, UHN_BAD_PARAMETER,
+                          "a partial cannot be made of values with missing entries: which rows "
+                          "answer for one is known only when all rows are there; ask the whole "
+                          "memory, or fill the entries first");
     if (status == UHN_OK && (start > stop || stop > list->n_rows))
         status = uhn_fail(error, UHN_BAD_SHAPE, "rows [%zu, %zu) are not within the %zu stored",
                           start, stop, list->n_rows);
@@ -329,9 +334,11 @@ uhn_status uhn_partial_new(const uhn_memory *memory, const uhn_equation *equatio
                          .n_problems = 1,
                          .run = run,
                          .error = error};
+        pass.shape.missing |= list->missing;
+        p->shape.missing |= list->missing;
         if (p->lists) {
             const uhn_rows_context context = {list, memory->first_row,
-                                              memory->n_values * p->shape.size};
+                                              memory->n_values * p->shape.size, 0};
             status = uhn_pass_candidates(&pass, p->lists);
             if (status == UHN_OK) status = keep_rows(p, uhn_list_row, &context, error);
         } else {

@@ -12,6 +12,7 @@
  */
 #include "pass.h"
 
+#include "missing.h"
 #include "scalar.h"
 
 #include <stdatomic.h>
@@ -32,7 +33,9 @@ static void plan(uhn_pass *pass, int n_threads) {
         n_blocks = UHN_MAX(n_blocks, (p->first_row + p->stop) / UHN_BLOCK -
                                          (p->first_row + p->start) / UHN_BLOCK + 1);
     }
-    const size_t width = shape->n_features * (shape->similarity.logs ? 2 : 1) +
+    const size_t width = shape->n_features * (shape->missing           ? 4
+                                              : shape->similarity.logs ? 2
+                                                                       : 1) +
                          (shape->project ? shape->value_stride : 0) + UHN_TILE + UHN_STRIP;
     size_t block = CACHE / (width * shape->size) / panel * panel;
     block = UHN_MIN(UHN_MAX(block, panel), (size_t)MOST / panel * panel);
@@ -69,6 +72,7 @@ int uhn_pass_threads(const uhn_pass *pass) {
 typedef struct panel {
     size_t first, n, lanes; /* queries of the block: from `first`, n of them */
     char *packed, *logs, *S;
+    uhn_part part; /* where features may be missing */
 } panel;
 
 /* What one thread works with; sized once by the plan. */
@@ -86,7 +90,12 @@ typedef struct scratch {
     char *tail;                  /* for project() */
     char *top, *reference, *sum; /* per lane */
     char *custom;                /* for callers' functions */
-    uhn_node *spare;             /* nodes to use again */
+    /* Where features may be missing: queries, rows and values in parts (missing.h). */
+    char *query_part[3], *packed_part[3], *row_part[3], *value_part[2];
+    size_t *query_counts, *row_counts;
+    char *part_scores; /* for uhn_part_scores */
+    char *known;       /* sums of a tile over the rows that know a value */
+    uhn_node *spare;   /* nodes to use again */
 } scratch;
 
 typedef struct piece {
@@ -101,7 +110,8 @@ static uhn_status scratch_new(const uhn_pass *pass, scratch *s) {
     const size_t n_panels = lanes / V;
     const size_t nf = shape->n_features, nv = shape->n_values, tile = UHN_TILE + UHN_STRIP;
     const bool logs = shape->similarity.logs;
-    char *panels, *packed, *packed_logs, *S, *priors, *wide;
+    const size_t part = shape->missing ? size : 0, known = shape->known ? size : 0;
+    char *panels, *packed, *packed_logs, *S, *priors, *wide, *query_counts, *row_counts;
     const piece pieces[] = {
         {&panels, n_panels, sizeof(panel)},
         {&packed, lanes * size, nf},
@@ -123,6 +133,21 @@ static uhn_status scratch_new(const uhn_pass *pass, scratch *s) {
         {&s->reference, UHN_MAX_LANES, size},
         {&s->sum, UHN_MAX_LANES, size},
         {&s->custom, lanes * size, tile},
+        {&s->query_part[0], pass->block_queries * part, nf},
+        {&s->query_part[1], pass->block_queries * part, nf},
+        {&s->query_part[2], pass->block_queries * part, nf},
+        {&s->packed_part[0], lanes * part, nf},
+        {&s->packed_part[1], lanes * part, nf},
+        {&s->packed_part[2], lanes * part, nf},
+        {&s->row_part[0], UHN_TILE * part, nf},
+        {&s->row_part[1], UHN_TILE * part, nf},
+        {&s->row_part[2], UHN_TILE * part, nf},
+        {&s->value_part[0], UHN_TILE * known, nv},
+        {&s->value_part[1], UHN_TILE * known, nv},
+        {&query_counts, pass->block_queries, sizeof(size_t)},
+        {&row_counts, UHN_TILE, sizeof(size_t)},
+        {&s->part_scores, 4 * UHN_MAX_LANES * part, tile},
+        {&s->known, UHN_MAX_LANES * known, shape->value_stride},
     };
     enum { N = sizeof pieces / sizeof *pieces };
     size_t offsets[N], total = 0;
@@ -139,9 +164,39 @@ static uhn_status scratch_new(const uhn_pass *pass, scratch *s) {
     s->panels = (panel *)panels;
     s->priors = (double *)priors;
     s->wide = (double *)wide;
+    s->query_counts = (size_t *)query_counts;
+    s->row_counts = (size_t *)row_counts;
     /* Every panel's buffers follow from where it begins. */
     s->panels[0] = (panel){.packed = packed, .logs = packed_logs, .S = S};
     return UHN_OK;
+}
+
+/* Queries of a block in parts, and the panels' parts of them. */
+static void load_query_parts(const uhn_pass *pass, const char *queries, size_t n, scratch *s) {
+    const uhn_shape *shape = &pass->shape;
+    const uhn_kernels *kernels = shape->kernels;
+    const size_t nf = shape->n_features, row = nf * shape->size;
+    const bool squares = uhn_part_squares(&shape->similarity);
+    for (size_t i = 0; i < n; i++)
+        s->query_counts[i] =
+            kernels->part_row(queries + i * row, uhn_part_scaled(&shape->similarity), nf,
+                              s->query_part[0] + i * row, s->query_part[1] + i * row,
+                              squares ? s->query_part[2] + i * row : NULL);
+    for (size_t p = 0; p < s->n_panels; p++) {
+        panel *panel = &s->panels[p];
+        const size_t at = panel->first * row;
+        for (int k = 0; k < 2 + squares; k++)
+            kernels->pack(s->query_part[k] + at, nf, panel->n, nf, panel->lanes,
+                          s->packed_part[k] + at);
+        panel->part = (uhn_part){.raw = panel->packed,
+                                 .numbers = s->packed_part[0] + at,
+                                 .known = s->packed_part[1] + at,
+                                 .squares = s->packed_part[2] + at,
+                                 .counts = s->query_counts + panel->first,
+                                 .n = panel->n};
+        for (size_t i = 0; i < panel->n; i++)
+            panel->part.n_whole += panel->part.counts[i] == nf;
+    }
 }
 
 /* Packs a block of queries into panels of equal widths. */
@@ -165,7 +220,8 @@ static void load_queries(const uhn_pass *pass, const uhn_problem *problem, size_
                               s->query_logs + i * nf * size);
         queries = s->queries;
     }
-    s->few = built_in && n <= kernels->few && kernels->score_few[shape->similarity.kernel]
+    s->few = built_in && !shape->missing && n <= kernels->few &&
+                     kernels->score_few[shape->similarity.kernel]
                  ? queries
                  : NULL;
     for (size_t p = 0, done = 0; p < s->n_panels; p++) {
@@ -185,6 +241,8 @@ static void load_queries(const uhn_pass *pass, const uhn_problem *problem, size_
         }
         done += wide;
     }
+    if (built_in && shape->missing)
+        load_query_parts(pass, problem->queries + first * nf * size, n, s);
 }
 
 /* ---------------------------------------------------------------------------------------- tiles */
@@ -196,7 +254,55 @@ typedef struct tile {
     const char *scales;
     const double *priors; /* NULL: all 1 */
     const char *ahead;    /* values of the rows after it, where they follow */
+    uhn_part part;        /* where features may be missing */
+    const char *known;    /* of the values, 1 or 0; NULL: all are known */
 } tile;
+
+/* The one component that is asked for of every value, 0 where it is missing. */
+static void load_column(const uhn_pass *pass, const uhn_problem *problem, tile *t, scratch *s) {
+    const uhn_shape *shape = &pass->shape;
+    const uhn_rows_context rows = {.list = problem->list,
+                                   .first_row = problem->first_row,
+                                   .bytes = problem->width * shape->size,
+                                   .offset = problem->column * shape->size};
+    for (size_t r = 0; r < t->n; r++)
+        shape->kernels->part_row(uhn_list_row(&rows, t->global + (int64_t)r), false, 1,
+                                 s->values + r * shape->size, s->prior + r * shape->size, NULL);
+    t->values = s->values;
+    t->known = s->prior;
+    t->ahead = NULL;
+}
+
+/* Rows of a tile, and their values, in parts. */
+static void load_tile_parts(const uhn_pass *pass, tile *t, scratch *s) {
+    const uhn_shape *shape = &pass->shape;
+    const size_t nf = shape->n_features, row = nf * shape->size;
+    const size_t nv = shape->n_values, value = nv * shape->size;
+    const bool squares = uhn_part_squares(&shape->similarity);
+    t->part = (uhn_part){.raw = t->patterns,
+                         .numbers = s->row_part[0],
+                         .known = s->row_part[1],
+                         .squares = s->row_part[2],
+                         .counts = s->row_counts,
+                         .n = t->n};
+    for (size_t r = 0; r < t->n; r++) {
+        s->row_counts[r] =
+            shape->kernels->part_row(t->patterns + r * row, uhn_part_scaled(&shape->similarity),
+                                     nf, s->row_part[0] + r * row, s->row_part[1] + r * row,
+                                     squares ? s->row_part[2] + r * row : NULL);
+        t->part.n_whole += s->row_counts[r] == nf;
+    }
+    if (!shape->known) return;
+    size_t n_known = 0;
+    for (size_t r = 0; r < t->n; r++)
+        n_known += shape->kernels->part_row(t->values + r * value, false, nv,
+                                            s->value_part[0] + r * value,
+                                            s->value_part[1] + r * value, NULL);
+    if (n_known == t->n * nv) return;
+    t->values = s->value_part[0];
+    t->known = s->value_part[1];
+    t->ahead = NULL;
+}
 
 static tile load_tile(const uhn_pass *pass, const uhn_problem *problem, size_t row, size_t n,
                       scratch *s) {
@@ -244,6 +350,8 @@ static tile load_tile(const uhn_pass *pass, const uhn_problem *problem, size_t r
         if (statistic) t.scales = s->scales;
         if (list->has_prior) t.priors = s->priors;
     }
+    if (problem->width) load_column(pass, problem, &t, s);
+    if (shape->missing) load_tile_parts(pass, &t, s);
     if (shape->similarity.logs)
         for (size_t r = 0; r < n; r++)
             shape->kernels->prepare(t.patterns + r * nf, uhn_get(shape->dtype, t.scales, r),
@@ -273,13 +381,38 @@ static uhn_status custom_scores(const uhn_pass *pass, const uhn_problem *problem
     return UHN_OK;
 }
 
+/* Scores of a tile against one panel by a built-in similarity. */
+static void score_features(const uhn_shape *shape, const tile *t, const panel *panel,
+                           scratch *s) {
+    const uhn_kernels *kernels = shape->kernels;
+    const uhn_score_kernel kernel = shape->similarity.kernel;
+    const size_t lanes = panel->lanes, nf = shape->n_features;
+    const bool logs = shape->similarity.logs;
+    const bool whole =
+        !shape->missing || (t->part.n_whole == t->n && panel->part.n_whole == panel->n);
+    if (whole ||
+        (uhn_part_keeps_whole(&shape->similarity) && t->part.n_whole && panel->part.n_whole)) {
+        if (s->few)
+            kernels->score_few[kernel](t->patterns, nf, t->n, s->few, panel->n, nf, lanes,
+                                       panel->S);
+        else
+            kernels->score[kernel](logs ? s->rows : t->patterns, s->row_logs, nf, t->n,
+                                   panel->packed, panel->logs, nf, lanes, panel->first == 0,
+                                   panel->S);
+        kernels->finish(&shape->similarity.finish, t->scales, t->n, lanes, panel->S);
+    }
+    if (!whole)
+        uhn_part_scores(kernels, shape->dtype, &shape->similarity, &t->part, &panel->part, nf,
+                        lanes, s->part_scores, panel->S);
+}
+
 /* Scores of a tile against one panel, in panel->S. */
 static void score(const uhn_pass *pass, const uhn_problem *problem, size_t first, const tile *t,
                   const panel *panel, scratch *s) {
     const uhn_shape *shape = &pass->shape;
     const uhn_kernels *kernels = shape->kernels;
     const uhn_dtype dtype = shape->dtype;
-    const size_t lanes = panel->lanes, nf = shape->n_features;
+    const size_t lanes = panel->lanes;
     if (problem->given) {
         const size_t n_columns = problem->list->n_rows;
         for (size_t i = 0; i < lanes; i++)
@@ -290,17 +423,11 @@ static void score(const uhn_pass *pass, const uhn_problem *problem, size_t first
                                       (first + panel->first + i) * n_columns + t->row + r)
                             : 0);
     } else if (shape->equation->similarity != UHN_SIM_custom) {
-        const uhn_score_kernel kernel = shape->similarity.kernel;
-        const bool logs = shape->similarity.logs;
-        if (s->few)
-            kernels->score_few[kernel](t->patterns, nf, t->n, s->few, panel->n, nf, lanes,
-                                       panel->S);
-        else
-            kernels->score[kernel](logs ? s->rows : t->patterns, s->row_logs, nf, t->n,
-                                   panel->packed, panel->logs, nf, lanes, panel->first == 0,
-                                   panel->S);
-        kernels->finish(&shape->similarity.finish, t->scales, t->n, lanes, panel->S);
+        score_features(shape, t, panel, s);
     }
+    for (size_t r = 0; problem->width && r < t->n; r++)
+        for (size_t i = 0; i < lanes && uhn_get(dtype, t->known, r) == 0; i++)
+            uhn_put(dtype, panel->S, r * lanes + i, -INFINITY);
     for (size_t i = 0; problem->mask && i < panel->n; i++) {
         const uint8_t *mask =
             problem->mask + (first + panel->first + i) * problem->mask_stride + t->row;
@@ -368,6 +495,38 @@ static uhn_status weigh(const uhn_pass *pass, const tile *t, const panel *panel,
     return UHN_OK;
 }
 
+/* Adds to node->known, per query and value, the weights of the tile's rows that know it. `sums` are those
+ * of all rows of the tile, which are added where every row knows; the order of the additions is the
+ * same, so that who lacks nothing has the bits of who cannot lack anything. */
+static void add_known(const uhn_pass *pass, const tile *t, const panel *panel,
+                      const double *sums, scratch *s, uhn_node *node) {
+    const uhn_shape *shape = &pass->shape;
+    const size_t n = shape->n_values, stride = shape->value_stride, lanes = panel->lanes;
+    double *known = node->known + panel->first * n;
+    if (!t->known) {
+        for (size_t i = 0; i < panel->n; i++)
+            for (size_t j = 0; j < n; j++) known[i * n + j] += sums[i];
+        return;
+    }
+    if (shape->separation.family == UHN_FAMILY_exp) {
+        memset(s->known, 0, panel->n * stride * shape->size);
+        shape->kernels->project(panel->S, lanes, panel->n, t->known, n, t->n, n, s->tail,
+                                s->known, stride, NULL);
+        for (size_t i = 0; i < panel->n; i++)
+            for (size_t j = 0; j < n; j++)
+                known[i * n + j] += uhn_get(shape->dtype, s->known, i * stride + j);
+        return;
+    }
+    for (size_t i = 0; i < panel->n; i++)
+        for (size_t j = 0; j < n; j++) {
+            double sum = 0;
+            for (size_t r = 0; r < t->n; r++)
+                if (uhn_get(shape->dtype, t->known, r * n + j) != 0)
+                    sum += fabs(s->wide[r * lanes + i]);
+            known[i * n + j] += sum;
+        }
+}
+
 /* The caller's own separation, into s->wide. */
 static uhn_status custom_weights(const uhn_pass *pass, const tile *t, const panel *panel,
                                  scratch *s) {
@@ -433,15 +592,20 @@ static uhn_status absorb(const uhn_pass *pass, const uhn_problem *problem, size_
             const double factor = uhn_rescale(&shape->separation, reference[i], now);
             sum[i] *= factor;
             lagrangian[i] *= factor;
+            for (size_t j = 0; node->known && j < shape->n_values; j++)
+                node->known[(panel->first + i) * shape->n_values + j] *= factor;
             if (node->values)
                 kernels->combine(node->values + (panel->first + i) * stride, factor, NULL, 0,
                                  shape->n_values);
             reference[i] = now;
         }
         bool any;
-        status = weigh(pass, t, panel, reference, s, sum, shape->lagrangian ? lagrangian : NULL,
-                       &any);
+        double added[UHN_MAX_LANES] = {0};
+        status = weigh(pass, t, panel, reference, s, added,
+                       shape->lagrangian ? lagrangian : NULL, &any);
+        for (size_t i = 0; i < panel->n; i++) sum[i] += added[i];
         if (status != UHN_OK) return status;
+        if (node->known && any) add_known(pass, t, panel, added, s, node);
         if (any && node->values)
             kernels->project(panel->S, panel->lanes, panel->n, t->values, shape->n_values, t->n,
                              shape->n_values, s->tail, node->values + panel->first * stride,
@@ -750,6 +914,10 @@ uhn_status uhn_pass_check(const uhn_memory *memory, uhn_list *list,
     if (!uhn_mul(n_queries, UHN_MAX(memory->n_features, memory->n_values), 8, &bytes))
         return uhn_fail(error, UHN_BAD_SHAPE, "%zu queries are more than can be addressed",
                         n_queries);
+    if ((list->missing || equation->missing) && equation->similarity == UHN_SIM_custom)
+        return uhn_fail(error, UHN_BAD_PARAMETER,
+                        "a similarity of the caller's own is not defined where features are "
+                        "missing; use a built-in one");
     if (list->has_prior && separation && !separation->has_prior)
         return uhn_fail(
             error, UHN_BAD_PARAMETER,

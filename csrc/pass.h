@@ -1,7 +1,7 @@
 /*
  * pass.h - the pass over the patterns that every call is made of (layer 3).
  *
- * May include: tree.h, memory.h, similarity.h, separation.h, threads.h.
+ * May include: tree.h, memory.h, missing.h, similarity.h, separation.h, threads.h.
  *
  * A pass takes blocks of queries over ranges of rows. What it leaves is a forest of nodes per block of
  * queries (separations that keep sums), a list of candidates per query (those that keep the best), or
@@ -28,6 +28,9 @@ typedef struct uhn_problem {
     char *out;                /* NULL: nothing is finished */
     uint8_t *answered;
     double *lagrangians; /* per query, the Lagrangian at its scores; NULL: not asked for */
+    /* Values of so many components of which one is asked for (0: all are): the shape has one value,
+     * and rows that do not know it have no say. */
+    size_t width, column;
 } uhn_problem;
 
 /* What one call does with one or more problems of one shape. */

@@ -47,6 +47,7 @@ static uhn_status conclude_totals(uhn_pass *pass, uhn_problem *problem, size_t f
 static uhn_status totals(uhn_pass *pass, double *references, double *sums) {
     uhn_pass copy = *pass;
     copy.shape.project = false;
+    copy.shape.known = false;
     copy.context = &(sums_context){references, sums};
     copy.conclude = conclude_totals;
     return uhn_pass_sums(&copy);
@@ -79,7 +80,7 @@ const void *uhn_list_row(const void *context, int64_t index) {
     const uhn_rows_context *rows = context;
     const size_t row = (size_t)index - rows->first_row;
     const uhn_span *span = uhn_list_span(rows->list, row);
-    return span->chunk->values + (row - span->first) * rows->bytes;
+    return span->chunk->values + (row - span->first) * rows->bytes + rows->offset;
 }
 
 typedef struct finish_context {
@@ -93,8 +94,9 @@ static uhn_status finish_task(void *context, size_t task, int worker, uhn_loop *
     uhn_pass *pass = f->pass;
     const size_t n_queries = pass->problems[0].n_queries;
     const uhn_problem *problem = &pass->problems[task / n_queries];
-    const uhn_rows_context rows = {problem->list, problem->first_row,
-                                   pass->shape.n_values * pass->shape.size};
+    const size_t width = problem->width ? problem->width : pass->shape.n_values;
+    const uhn_rows_context rows = {problem->list, problem->first_row, width * pass->shape.size,
+                                   problem->column * pass->shape.size};
     uhn_status status = uhn_loop_poll(loop, worker);
     if (status != UHN_OK) return status;
     uhn_error error = {0};
@@ -165,11 +167,67 @@ uhn_status uhn_pass_begin(const uhn_memory *memory, const uhn_equation *equation
                        .n_problems = 1,
                        .run = run,
                        .error = error};
+    pass->shape.missing |= list->missing;
     if (equation->normalize_scores && n_queries) {
         status = sum_scores(pass, sums);
         if (status != UHN_OK) uhn_list_release(list);
         problem->score_sums = *sums;
     }
+    return status;
+}
+
+/* Answers that are states keep what their queries knew. */
+static void clamp(const uhn_problem *problem, const uhn_shape *shape) {
+    for (size_t i = 0; i < problem->n_queries * shape->n_features; i++) {
+        const double x = uhn_get(shape->dtype, problem->queries, i);
+        if (!isnan(x)) uhn_put(shape->dtype, problem->out, i, x);
+    }
+}
+
+/* Asks once more for every value that was left open, as NaN: one component after the other, of the rows
+ * that know it. */
+static uhn_status ask_columns(uhn_pass *pass) {
+    const uhn_problem *problem = pass->problems;
+    const uhn_shape *shape = &pass->shape;
+    const size_t n = problem->n_queries, nv = shape->n_values, size = shape->size;
+    const size_t row = shape->n_features * size;
+    uhn_pass one = *pass;
+    one.shape.n_values = 1;
+    one.shape.value_stride = UHN_ALIGNMENT / size;
+    one.shape.known = false;
+    char *queries = uhn_alloc(n, row, 1), *answers = uhn_alloc(n, size, 1);
+    double *sums = uhn_alloc(n, 1, sizeof *sums);
+    size_t *open = uhn_alloc(n, 1, sizeof *open);
+    uhn_status status = UHN_OK;
+    if (!queries || !answers || !sums || !open) status = uhn_no_memory(pass->error);
+    for (size_t j = 0; j < nv && status == UHN_OK; j++) {
+        size_t m = 0;
+        for (size_t i = 0; i < n; i++) {
+            if (!problem->answered[i] ||
+                !isnan(uhn_get(shape->dtype, problem->out, i * nv + j)))
+                continue;
+            memcpy(queries + m * row, problem->queries + i * row, row);
+            if (problem->score_sums) sums[m] = problem->score_sums[i];
+            open[m++] = i;
+        }
+        if (m == 0) continue;
+        uhn_problem column = *problem;
+        column.queries = queries;
+        column.n_queries = m;
+        column.score_sums = problem->score_sums ? sums : NULL;
+        column.out = answers;
+        column.answered = NULL;
+        column.width = nv;
+        column.column = j;
+        one.problems = &column;
+        status = uhn_pass_answer(&one);
+        for (size_t i = 0; i < m && status == UHN_OK; i++)
+            memcpy(problem->out + (open[i] * nv + j) * size, answers + i * size, size);
+    }
+    free(queries);
+    free(answers);
+    free(sums);
+    free(open);
     return status;
 }
 
@@ -182,8 +240,16 @@ uhn_status uhn_retrieve(const uhn_memory *memory, const uhn_equation *equation,
     uhn_status status = uhn_pass_begin(memory, equation, queries, n_queries, run, out, error,
                                        &problem, &pass, &sums);
     if (status != UHN_OK) return status;
-    problem.answered = answered;
-    if (n_queries) status = uhn_pass_answer(&pass);
+    const bool missing_values = problem.list->missing_values;
+    pass.shape.known = missing_values && uhn_keeps_sums(&pass.shape.separation);
+    uint8_t *found = missing_values && !answered ? uhn_alloc(n_queries, 1, 1) : NULL;
+    problem.answered = answered ? answered : found;
+    if (missing_values && !problem.answered) status = uhn_no_memory(error);
+    if (n_queries && status == UHN_OK) status = uhn_pass_answer(&pass);
+    if (status == UHN_OK && equation->missing && equation->clamp && memory->autoassociative)
+        clamp(&problem, &pass.shape);
+    if (status == UHN_OK && missing_values) status = ask_columns(&pass);
+    free(found);
     free(sums);
     uhn_list_release(problem.list);
     return status;
@@ -216,7 +282,8 @@ static uhn_status weights(uhn_pass *pass) {
         if (!states) return uhn_no_memory(pass->error);
         status = totals(pass, states, states + n);
         for (size_t i = 0; status == UHN_OK && i < n; i++)
-            if (states[n + i] == 0 && shape->separation.row == UHN_SEP_softmax)
+            if (states[n + i] == 0 && shape->separation.row == UHN_SEP_softmax &&
+                !shape->missing)
                 status = uhn_fail_no_answer(i, pass->error);
         if (status == UHN_OK) status = uhn_pass_weights(pass, states, states + n);
         if (status == UHN_OVERFLOW) uhn_fail_overflow(shape, 0, pass->error);
@@ -231,8 +298,10 @@ static uhn_status weights(uhn_pass *pass) {
         uhn_candidates_sort(&shape->separation, &lists[i]);
         double *w = uhn_alloc(lists[i].n, 1, sizeof *w);
         if (!w) status = uhn_no_memory(pass->error);
-        else if (!uhn_candidates_weights(&shape->separation, &lists[i], w))
-            status = uhn_fail_no_answer(i, pass->error);
+        else if (!uhn_candidates_weights(&shape->separation, &lists[i], w)) {
+            if (!shape->missing) status = uhn_fail_no_answer(i, pass->error);
+            lists[i].n = 0;
+        }
         for (size_t j = 0; status == UHN_OK && j < lists[i].n; j++)
             uhn_put(shape->dtype, problem->out,
                     i * n_rows + (size_t)lists[i].items[j].index - problem->first_row, w[j]);

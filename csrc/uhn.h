@@ -151,13 +151,16 @@ typedef struct uhn_equation {
     double theta;          /* threshold: weight 1 where score >= theta */
     double alpha;          /* entmax: >= 1; 1 is softmax, 2 sparsemax */
     size_t k;              /* top-k: >= 1; more than there are patterns means all of them */
-    uhn_score_fn score;    /* UHN_SIM_custom */
+    bool missing; /* NaN in a query stands for a feature that is not known (csrc/missing.h) */
+    bool clamp;   /* of such queries: an answer that is a state keeps what its query knew */
+    uhn_score_fn score; /* UHN_SIM_custom */
     void *score_context;
     uhn_weigh_fn weigh; /* UHN_SEP_custom */
     void *weigh_context;
 } uhn_equation;
 
-/* dot, softmax, beta 1, degree 2, theta 0, alpha 1.5, k 1, eps 0, gamma 1, nothing normalised. */
+/* dot, softmax, beta 1, degree 2, theta 0, alpha 1.5, k 1, eps 0, gamma 1, nothing normalised, nothing
+ * missing, clamp. */
 uhn_equation uhn_equation_default(void);
 
 /* UHN_OK if every parameter is inside its bounds. */
@@ -188,6 +191,7 @@ typedef struct uhn_rows {
     bool borrow;
     bool
         unseen; /* borrowed rows are looked at when they are first asked, not when they are stored */
+    bool missing; /* NaN in patterns and values stands for a feature that is not known */
     void (*release)(void *owner);
     void *owner;
     const uhn_run *run; /* polled while the rows are looked at; NULL: nothing is */
@@ -217,6 +221,9 @@ size_t uhn_memory_n_values(const uhn_memory *memory); /* n_features if autoassoc
 bool uhn_memory_is_autoassociative(const uhn_memory *memory);
 bool uhn_memory_has_prior(const uhn_memory *memory);
 size_t uhn_memory_first_row(const uhn_memory *memory);
+/* True if a pattern or a value may lack a feature: rows were stored as `missing` and one of them does,
+ * or nobody has looked yet. */
+bool uhn_memory_has_missing(const uhn_memory *memory);
 /* Bytes of patterns, values and priors together, and how many of them this library allocated. */
 size_t uhn_memory_bytes(const uhn_memory *memory, size_t *owned);
 
@@ -255,6 +262,9 @@ const char *uhn_cpu_available(void);
  * are sums; a simplex with nothing to answer is UHN_EMPTY), else 1. Scratch is bounded by the block
  * sizes, not by n_patterns, except for sparsemax and entmax, which keep the scores that may still
  * matter. */
+/* Where features may be missing: scores are those of what both sides know; the answer for a feature is
+ * that of a memory of the rows that know it; with `clamp` and an autoassociative memory, a feature that
+ * the query knows stays as it is. What nobody can answer is NaN, not an error. */
 uhn_status uhn_retrieve(const uhn_memory *memory, const uhn_equation *equation,
                         const void *queries, size_t n_queries, const uhn_run *run, void *out,
                         uint8_t *answered, uhn_error *error);
@@ -269,7 +279,8 @@ typedef enum uhn_stop_reason {
 /* Iterates q := retrieve(q), each query on its own, until it rests or n_steps are done (>= 0). With
  * tol < 0 nothing stops early: exactly n_steps. states (n_queries x n_features), and, where not
  * NULL, per query: the query from which the last step was made (n_queries x n_features), steps done,
- * why it stopped (uhn_stop_reason), largest change of a component in the last step (as double).
+ * why it stopped (uhn_stop_reason), largest change of a component in the last step (as double; infinite
+ * where a missing one was filled). With `clamp` what the first query knew stays in every step.
  * n_values must equal n_features unless n_steps is 0. */
 uhn_status uhn_recall(const uhn_memory *memory, const uhn_equation *equation,
                       const void *queries, size_t n_queries, size_t n_steps, double tol,

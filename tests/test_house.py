@@ -30,6 +30,7 @@ LAYERS = {
     "kernels": 1,
     "cpu": 1,  # names the kernels' tables; the rest sees only what it chose
     "similarity": 2,
+    "missing": 2,
     "separation": 2,
     "equation": 2,
     "order": 2,

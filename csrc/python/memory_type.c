@@ -9,6 +9,7 @@
 #include "compute.h"
 #include "convert.h"
 #include "errors.h"
+#include "mask.h"
 #include "memory_docs.h"
 #include "module.h"
 
@@ -177,7 +178,8 @@ static int take_prior(const uhnpy_state *state, const uhnpy_equation *equation, 
 
 /* `type` is NPY_NOTYPE where the rows are the first. */
 static int take_delivery(const uhnpy_state *state, const uhnpy_equation *equation, int type,
-                         PyObject *patterns, PyObject *values, PyObject *prior, delivery *out) {
+                         PyObject *patterns, PyObject *values, PyObject *prior, PyObject *mask,
+                         delivery *out) {
     memset(out, 0, sizeof *out);
     if (uhnpy_take_rows(patterns, "patterns", "n_patterns, n_features", type, &out->patterns) <
         0) {
@@ -192,7 +194,14 @@ static int take_delivery(const uhnpy_state *state, const uhnpy_equation *equatio
         }
         goto failed;
     }
-    if ((uhnpy_given(values) && take_values(values, out) < 0) ||
+    if (uhnpy_given(mask) && !equation->core.missing) {
+        PyErr_SetString(PyExc_ValueError,
+                        "mask says which features of the patterns are known, but this memory "
+                        "takes rows without gaps only; make it with nan='missing'");
+        goto failed;
+    }
+    if ((uhnpy_given(mask) && uhnpy_mask_rows(&out->patterns, mask, "patterns", false) < 0) ||
+        (uhnpy_given(values) && take_values(values, out) < 0) ||
         (uhnpy_given(prior) && take_prior(state, equation, prior, out) < 0)) {
         goto failed;
     }
@@ -269,6 +278,7 @@ static int store_rows(uhn_memory *handle, const uhnpy_equation *equation, const 
         .n_rows = rows->patterns.n_rows,
         .borrow = borrow,
         .unseen = unseen,
+        .missing = equation->core.missing,
         .release = borrow ? uhnpy_loan_return : NULL,
         .owner = *loan,
     };
@@ -298,13 +308,13 @@ static int store_rows(uhn_memory *handle, const uhnpy_equation *equation, const 
     return -1;
 }
 
-static int store(Memory *self, PyObject *patterns, PyObject *values, PyObject *prior, bool copy,
-                 bool unseen) {
+static int store(Memory *self, PyObject *patterns, PyObject *values, PyObject *prior,
+                 PyObject *mask, bool copy, bool unseen) {
     const uhnpy_state *state = state_of((PyObject *)self);
     delivery rows;
     uhn_memory *handle = self->handle;
     int type = handle ? uhnpy_type(handle) : NPY_NOTYPE;
-    if (take_delivery(state, &self->equation, type, patterns, values, prior, &rows) < 0) {
+    if (take_delivery(state, &self->equation, type, patterns, values, prior, mask, &rows) < 0) {
         return -1;
     }
     int done = -1;
@@ -312,7 +322,7 @@ static int store(Memory *self, PyObject *patterns, PyObject *values, PyObject *p
     /* Converting may have run Python code that stored into this very memory. */
     if (self->handle != handle) {
         drop_delivery(&rows);
-        return store(self, patterns, values, prior, copy, unseen);
+        return store(self, patterns, values, prior, mask, copy, unseen);
     }
     bool first = !handle;
     if (first) {
@@ -333,7 +343,7 @@ static int store(Memory *self, PyObject *patterns, PyObject *values, PyObject *p
                 /* Another thread's first store came in between: these rows go behind its own.
                  * */
                 uhnpy_loan_drop(loan);
-                return store(self, patterns, values, prior, copy, unseen);
+                return store(self, patterns, values, prior, mask, copy, unseen);
             }
         }
     }
@@ -357,6 +367,20 @@ static const uhnpy_signature new_signature = {"Memory",
                                                UHNPY_EQUATION_NAMES, UHNPY_prior,
                                                UHNPY_first_row, UHNPY_copy, UHNPY_nan}};
 
+/* What NaN stands for: *missing is true for 'missing'. */
+static int take_nan(PyObject *value, bool *missing) {
+    static const char *const names[] = {"raise", "missing"};
+    for (int i = 0; i < 2 && PyUnicode_Check(value); i++) {
+        if (PyUnicode_CompareWithASCIIString(value, names[i]) == 0) {
+            *missing = i == 1;
+            return 0;
+        }
+    }
+    PyErr_Format(PyUnicode_Check(value) ? PyExc_ValueError : PyExc_TypeError,
+                 "nan is %R; it must be 'raise' or 'missing'", value);
+    return -1;
+}
+
 static PyObject *memory_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     const uhnpy_state *state = PyType_GetModuleState(type);
     PyObject *values[UHNPY_MAX_ARGUMENTS];
@@ -372,10 +396,7 @@ static PyObject *memory_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         (rest[2] && uhnpy_take_bool(rest[2], "copy", &copy) < 0)) {
         return NULL;
     }
-    if (rest[3] && !(PyUnicode_Check(rest[3]) &&
-                     PyUnicode_CompareWithASCIIString(rest[3], "raise") == 0)) {
-        PyErr_Format(PyUnicode_Check(rest[3]) ? PyExc_ValueError : PyExc_TypeError,
-                     "nan is %R; it can be 'raise' only", rest[3]);
+    if (rest[3] && take_nan(rest[3], &equation.core.missing) < 0) {
         return NULL;
     }
     if (!uhnpy_given(values[0]) && (uhnpy_given(values[1]) || uhnpy_given(rest[0]))) {
@@ -385,7 +406,7 @@ static PyObject *memory_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     }
     Memory *self = new_memory(type, &equation, first_row);
     if (self && uhnpy_given(values[0]) &&
-        store(self, values[0], values[1], rest[0], copy, false) < 0) {
+        store(self, values[0], values[1], rest[0], NULL, copy, false) < 0) {
         Py_CLEAR(self);
     }
     return (PyObject *)self;
@@ -394,13 +415,13 @@ static PyObject *memory_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
 static PyObject *memory_store(Memory *self, PyObject *const *args, Py_ssize_t n_args,
                               PyObject *kwnames) {
     static const uhnpy_signature signature = {
-        "store", 1, 2, 4, {UHNPY_patterns, UHNPY_values, UHNPY_prior, UHNPY_copy}};
-    PyObject *values[4];
+        "store", 1, 2, 5, {UHNPY_patterns, UHNPY_values, UHNPY_prior, UHNPY_mask, UHNPY_copy}};
+    PyObject *values[5];
     bool copy = false;
     if (uhnpy_parse(state_of((PyObject *)self), &signature, args, n_args, kwnames, values) <
             0 ||
-        (values[3] && uhnpy_take_bool(values[3], "copy", &copy) < 0) ||
-        store(self, values[0], values[1], values[2], copy, false) < 0) {
+        (values[4] && uhnpy_take_bool(values[4], "copy", &copy) < 0) ||
+        store(self, values[0], values[1], values[2], values[3], copy, false) < 0) {
         return NULL;
     }
     return Py_NewRef((PyObject *)self);
@@ -410,25 +431,34 @@ static PyObject *memory_store(Memory *self, PyObject *const *args, Py_ssize_t n_
 
 static PyObject *memory_retrieve(Memory *self, PyObject *const *args, Py_ssize_t n_args,
                                  PyObject *kwnames) {
-    static const uhnpy_signature signature = {
-        "retrieve", 1, 2, 4, {UHNPY_queries, UHNPY_n_steps, UHNPY_tol, UHNPY_out}};
-    PyObject *values[4];
+    static const uhnpy_signature signature = {"retrieve",
+                                              1,
+                                              2,
+                                              6,
+                                              {UHNPY_queries, UHNPY_n_steps, UHNPY_mask,
+                                               UHNPY_clamp, UHNPY_tol, UHNPY_out}};
+    PyObject *values[6];
     if (uhnpy_parse(state_of((PyObject *)self), &signature, args, n_args, kwnames, values) <
         0) {
         return NULL;
     }
     uhnpy_target target = target_of(self);
-    return uhnpy_retrieve(&target, values[0], values[1], values[2], values[3]);
+    return uhnpy_retrieve(&target, values[0], values[1], values[2], values[3], values[4],
+                          values[5]);
 }
 
 static PyObject *memory_copy(Memory *self, PyObject *unused);
 
 static PyObject *memory_recall(Memory *self, PyObject *const *args, Py_ssize_t n_args,
                                PyObject *kwnames) {
-    static const uhnpy_signature signature = {
-        "recall", 1, 2, 4, {UHNPY_queries, UHNPY_n_steps, UHNPY_tol, UHNPY_trace}};
+    static const uhnpy_signature signature = {"recall",
+                                              1,
+                                              2,
+                                              6,
+                                              {UHNPY_queries, UHNPY_n_steps, UHNPY_mask,
+                                               UHNPY_clamp, UHNPY_tol, UHNPY_trace}};
     uhnpy_state *state = state_of((PyObject *)self);
-    PyObject *values[4];
+    PyObject *values[6];
     if (uhnpy_parse(state, &signature, args, n_args, kwnames, values) < 0) {
         return NULL;
     }
@@ -439,7 +469,7 @@ static PyObject *memory_recall(Memory *self, PyObject *const *args, Py_ssize_t n
     }
     uhnpy_target target = target_of(still);
     PyObject *result = uhnpy_recall(state, &target, (PyObject *)still, values[0], values[1],
-                                    values[2], values[3]);
+                                    values[2], values[3], values[4], values[5]);
     Py_DECREF((PyObject *)still);
     return result;
 }
@@ -483,49 +513,52 @@ static PyObject *memory_lyapunov(Memory *self, PyObject *const *args, Py_ssize_t
 static PyObject *scores_or_weights(Memory *self, const uhnpy_signature *signature,
                                    PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames,
                                    bool weights) {
-    PyObject *values[2];
+    PyObject *values[3];
     if (uhnpy_parse(state_of((PyObject *)self), signature, args, n_args, kwnames, values) < 0) {
         return NULL;
     }
     uhnpy_target target = target_of(self);
-    return uhnpy_scores(&target, values[0], values[1], weights);
+    return uhnpy_scores(&target, values[0], values[1], values[2], weights);
 }
 
 static PyObject *memory_scores(Memory *self, PyObject *const *args, Py_ssize_t n_args,
                                PyObject *kwnames) {
-    static const uhnpy_signature signature = {"scores", 1, 1, 2, {UHNPY_queries, UHNPY_out}};
+    static const uhnpy_signature signature = {
+        "scores", 1, 1, 3, {UHNPY_queries, UHNPY_mask, UHNPY_out}};
     return scores_or_weights(self, &signature, args, n_args, kwnames, false);
 }
 
 static PyObject *memory_weights(Memory *self, PyObject *const *args, Py_ssize_t n_args,
                                 PyObject *kwnames) {
-    static const uhnpy_signature signature = {"weights", 1, 1, 2, {UHNPY_queries, UHNPY_out}};
+    static const uhnpy_signature signature = {
+        "weights", 1, 1, 3, {UHNPY_queries, UHNPY_mask, UHNPY_out}};
     return scores_or_weights(self, &signature, args, n_args, kwnames, true);
 }
 
 static PyObject *memory_nearest(Memory *self, PyObject *const *args, Py_ssize_t n_args,
                                 PyObject *kwnames) {
-    static const uhnpy_signature signature = {"nearest", 1, 2, 2, {UHNPY_queries, UHNPY_k}};
-    PyObject *values[2];
+    static const uhnpy_signature signature = {
+        "nearest", 1, 2, 3, {UHNPY_queries, UHNPY_k, UHNPY_mask}};
+    PyObject *values[3];
     if (uhnpy_parse(state_of((PyObject *)self), &signature, args, n_args, kwnames, values) <
         0) {
         return NULL;
     }
     uhnpy_target target = target_of(self);
-    return uhnpy_nearest(&target, values[0], values[1]);
+    return uhnpy_nearest(&target, values[0], values[1], values[2]);
 }
 
 static PyObject *memory_partial(Memory *self, PyObject *const *args, Py_ssize_t n_args,
                                 PyObject *kwnames) {
     static const uhnpy_signature signature = {
-        "partial", 1, 3, 3, {UHNPY_queries, UHNPY_start, UHNPY_stop}};
+        "partial", 1, 3, 4, {UHNPY_queries, UHNPY_start, UHNPY_stop, UHNPY_mask}};
     uhnpy_state *state = state_of((PyObject *)self);
-    PyObject *values[3];
+    PyObject *values[4];
     if (uhnpy_parse(state, &signature, args, n_args, kwnames, values) < 0) {
         return NULL;
     }
     uhnpy_target target = target_of(self);
-    return uhnpy_partial(state, &target, values[0], values[1], values[2]);
+    return uhnpy_partial(state, &target, values[0], values[1], values[2], values[3]);
 }
 
 /* ------------------------------------------------------------------------------- reading -- */
@@ -753,6 +786,11 @@ static PyObject *get_similarity(Memory *self, void *closure) {
     return Py_NewRef(state_of((PyObject *)self)->similarity_names[e->core.similarity]);
 }
 
+static PyObject *get_nan(Memory *self, void *closure) {
+    (void)closure;
+    return PyUnicode_FromString(self->equation.core.missing ? "missing" : "raise");
+}
+
 static PyObject *get_separation(Memory *self, void *closure) {
     (void)closure;
     const uhnpy_equation *e = &self->equation;
@@ -920,6 +958,7 @@ static PyObject *equation_keywords(Memory *self) {
         {UHNPY_normalize, get_normalize},
         {UHNPY_normalize_scores, get_normalize_scores},
         {UHNPY_first_row, get_first_row},
+        {UHNPY_nan, self->equation.core.missing ? get_nan : NULL},
     };
     for (size_t i = 0; dict && i < sizeof fields / sizeof fields[0]; i++) {
         if (!fields[i].get) {
@@ -1112,7 +1151,7 @@ PyObject *uhnpy_memory_map(PyObject *module, PyObject *args) {
     PyObject *memory =
         none ? PyObject_Call((PyObject *)state->memory_type, none, keywords) : NULL;
     Py_XDECREF(none);
-    if (memory && store((Memory *)memory, patterns, values, prior, false, true) < 0) {
+    if (memory && store((Memory *)memory, patterns, values, prior, NULL, false, true) < 0) {
         Py_CLEAR(memory);
     }
     return memory;
@@ -1192,6 +1231,7 @@ static PyGetSetDef memory_getset[] = {
     GETTER(values,
            "The values, (n_patterns, n_values): a copy; if autoassociative, the patterns."),
     GETTER(prior, "The prior weights, (n_patterns,): a copy; None if none were given."),
+    GETTER(nan, "'raise', or 'missing' where NaN stands for a feature that is not known."),
     GETTER(first_row, "Number of the first pattern, where this memory is a shard."),
     GETTER(nbytes, "Bytes of patterns, values and priors, borrowed ones included."),
 #undef GETTER

@@ -56,6 +56,7 @@
     NAME(start)                                                                                \
     NAME(stop)                                                                                 \
     NAME(mask)                                                                                 \
+    NAME(clamp)                                                                                \
     NAME(dtype)                                                                                \
     NAME(states)                                                                               \
     NAME(trace)                                                                                \
