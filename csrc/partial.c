@@ -566,6 +566,7 @@ uhn_status uhn_partial_merge(const uhn_partial *const *parts, size_t n_parts, uh
         status = merge_sums(all, parts, n_parts);
         if (status != UHN_OK) uhn_no_memory(error);
     }
+    for (size_t i = 0; i < n_parts; i++) all->shape.missing |= parts[i]->shape.missing;
     if (status != UHN_OK) uhn_partial_free(all);
     else *out = all;
     return status;
@@ -624,10 +625,11 @@ typedef struct wire_header {
     char magic[8];
     uint32_t version, dtype, similarity, transform, separation, normalize;
     double eps, gamma, beta, degree, theta, alpha;
-    uint64_t k, n_queries, n_values, n_ranges, n_nodes, n_fragments, n_rows;
+    uint64_t k, missing, n_queries, n_values, n_ranges, n_nodes, n_fragments, n_rows;
 } wire_header;
 
 static const char MAGIC[8] = "uhnpart";
+enum { VERSION = 2 };
 
 /* Writes when there is a buffer, and counts in any case. */
 typedef struct wire {
@@ -646,7 +648,7 @@ static void wire_all(const uhn_partial *p, wire *w) {
     memset(&h, 0, sizeof h);
     const uhn_equation *e = &p->equation;
     memcpy(h.magic, MAGIC, sizeof h.magic);
-    h.version = 1;
+    h.version = VERSION;
     h.dtype = p->dtype;
     h.similarity = e->similarity;
     h.transform = e->transform;
@@ -659,6 +661,7 @@ static void wire_all(const uhn_partial *p, wire *w) {
     h.theta = e->theta;
     h.alpha = e->alpha;
     h.k = e->k;
+    h.missing = p->shape.missing;
     h.n_queries = p->n_queries;
     h.n_values = p->n_values;
     h.n_ranges = p->n_ranges;
@@ -828,10 +831,10 @@ uhn_status uhn_partial_read(const void *buffer, size_t n_bytes, uhn_partial **ou
     if (!take(&r, &h, 1, sizeof h) || memcmp(h.magic, MAGIC, sizeof h.magic) != 0)
         return uhn_fail(error, UHN_BAD_DATA,
                         "this is not a partial, or only the beginning of one");
-    if (h.version != 1)
+    if (h.version != VERSION)
         return uhn_fail(error, UHN_BAD_DATA,
-                        "this partial has version %u; this library reads version 1",
-                        (unsigned)h.version);
+                        "this partial has version %u; this library reads version %d",
+                        (unsigned)h.version, VERSION);
     uhn_equation e = uhn_equation_default();
     e.similarity = (uhn_similarity)h.similarity;
     e.transform = (uhn_transform)h.transform;
@@ -844,6 +847,7 @@ uhn_status uhn_partial_read(const void *buffer, size_t n_bytes, uhn_partial **ou
     e.theta = h.theta;
     e.alpha = h.alpha;
     e.k = (size_t)h.k;
+    e.missing = h.missing != 0;
     uhn_equation built_in = e;
     if (e.similarity == UHN_SIM_custom) built_in.similarity = UHN_SIM_dot;
     if (e.separation == UHN_SEP_custom) {

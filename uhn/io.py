@@ -71,6 +71,7 @@ _KEYWORDS: dict[str, tuple[type, ...]] = {
     "separation": (str,),
     "transform": (str,),
     "normalize": (str,),
+    "nan": (str,),
     "normalize_scores": (bool,),
     "first_row": (int,),
     "k": (int,),

@@ -10,7 +10,7 @@
 /* clang-format off */
 
 PyDoc_STRVAR(store_doc,
-"store($self, patterns, values=None, *, prior=None, copy=False)\n--\n\n"
+"store($self, patterns, values=None, *, prior=None, mask=None, copy=False)\n--\n\n"
 "Append patterns, with their values if the memory is heteroassociative.\n\n"
 "Parameters\n"
 "----------\n"
@@ -20,6 +20,8 @@ PyDoc_STRVAR(store_doc,
 "    Needed if and only if the memory has values.\n"
 "prior : array_like, shape (n,), optional\n"
 "    Prior weights, finite and > 0; rows stored without have prior 1.\n"
+"mask : array_like of bool, shape (n, n_features) or (n_features,), optional\n"
+"    True where a feature of a pattern is known; needs nan='missing'.\n"
 "copy : bool, default False\n"
 "    Copy the arrays even where they could be borrowed.\n\n"
 "Returns\n"
@@ -35,7 +37,7 @@ PyDoc_STRVAR(store_doc,
 "    If an array is not of real numbers.");
 
 PyDoc_STRVAR(retrieve_doc,
-"retrieve($self, queries, n_steps=1, *, tol=None, out=None)\n--\n\n"
+"retrieve($self, queries, n_steps=1, *, mask=None, clamp=True, tol=None, out=None)\n--\n\n"
 "Retrieve values for queries: ``z = P . sep(sim(M, q))``.\n\n"
 "Parameters\n"
 "----------\n"
@@ -44,6 +46,12 @@ PyDoc_STRVAR(retrieve_doc,
 "n_steps : int, default 1\n"
 "    Number of updates, each answer being the next query; more than one needs values as\n"
 "    wide as the patterns. Exact without `tol`, the cap with it.\n"
+"mask : array_like of bool, shape of queries or (n_features,), optional\n"
+"    True where a feature of a query is known; what stands elsewhere is not looked at. With\n"
+"    nan='missing', NaN says the same.\n"
+"clamp : bool, default True\n"
+"    Where features are missing and answers are as wide as queries: what a query knows stays\n"
+"    as it is, in every step, and only the gaps are filled. False: everything is answered.\n"
 "tol : float, optional\n"
 "    Stop a query early when no component changed by more than `tol` in a step, or when its\n"
 "    state repeats the one two steps ago. Each query stops on its own.\n"
@@ -52,7 +60,8 @@ PyDoc_STRVAR(retrieve_doc,
 "Returns\n"
 "-------\n"
 "ndarray, shape (n_queries, n_values), or (n_values,) for a 1-D query\n"
-"    Zeros where no pattern has any weight (separation 'threshold' alone).\n\n"
+"    Zeros where no pattern has any weight (separation 'threshold' alone); where features may\n"
+"    be missing, NaN for whatever nobody who knows it can answer.\n\n"
 "Raises\n"
 "------\n"
 "ValueError\n"
@@ -61,16 +70,26 @@ PyDoc_STRVAR(retrieve_doc,
 "Notes\n"
 "-----\n"
 "The equation is that of Millidge et al., Universal Hopfield Networks, ICML 2022, arXiv\n"
-"2202.04557. The answer to a query has the same bits whatever else is in the call.");
+"2202.04557. The answer to a query has the same bits whatever else is in the call.\n\n"
+"Missing features. The score of a pattern is the similarity over what it and the query both\n"
+"know. Sums over features ('dot', 'euclidean', of its square, 'sqeuclidean', 'manhattan',\n"
+"'hamming') are multiplied by n_features / n_shared, as Dixon's distance and scikit-learn's\n"
+"nan_euclidean_distances are (Pattern recognition with partly missing data, IEEE Trans. Syst.\n"
+"Man Cybern. 9, 1979); the others are normalised over the shared features. Who shares nothing\n"
+"with a query has no say. The answer for a feature is that of the patterns that know it, the\n"
+"separation being taken over these alone.");
 
 PyDoc_STRVAR(recall_doc,
-"recall($self, queries, n_steps=100, *, tol=1e-6, trace=False)\n--\n\n"
+"recall($self, queries, n_steps=100, *, mask=None, clamp=True, tol=1e-6, trace=False)\n--\n\n"
 "Iterate every query until it rests, and say how it ended and who answered.\n\n"
 "Parameters\n"
 "----------\n"
 "queries : array_like, shape (n_queries, n_features) or (n_features,)\n"
 "n_steps : int, default 100\n"
 "    The most steps a query may take; 1 where values are not as wide as patterns.\n"
+"mask, clamp : optional\n"
+"    As for `retrieve`. After the first step a state lacks nothing that anybody knows; with\n"
+"    `clamp` what the query knew stays in every step.\n"
 "tol : float or None, default 1e-6\n"
 "    A state rests when no component changed by more than `tol` in a step. None: nothing\n"
 "    stops early.\n"
@@ -162,11 +181,13 @@ PyDoc_STRVAR(lyapunov_doc,
 "    negative.");
 
 PyDoc_STRVAR(scores_doc,
-"scores($self, queries, *, out=None)\n--\n\n"
+"scores($self, queries, *, mask=None, out=None)\n--\n\n"
 "The similarity of every pattern to every query; larger is more similar.\n\n"
 "Parameters\n"
 "----------\n"
 "queries : array_like, shape (n_queries, n_features) or (n_features,)\n"
+"mask : optional\n"
+"    As for `retrieve`.\n"
 "out : ndarray, optional\n"
 "    As for `retrieve`.\n\n"
 "Returns\n"
@@ -179,11 +200,13 @@ PyDoc_STRVAR(scores_doc,
 "    If the memory is empty, shapes do not fit, or a number is not finite.");
 
 PyDoc_STRVAR(weights_doc,
-"weights($self, queries, *, out=None)\n--\n\n"
+"weights($self, queries, *, mask=None, out=None)\n--\n\n"
 "The weight of every pattern in the answer to every query: ``sep(sim(M, q))``.\n\n"
 "Parameters\n"
 "----------\n"
 "queries : array_like, shape (n_queries, n_features) or (n_features,)\n"
+"mask : optional\n"
+"    As for `retrieve`.\n"
 "out : ndarray, optional\n"
 "    As for `retrieve`.\n\n"
 "Returns\n"
@@ -195,13 +218,15 @@ PyDoc_STRVAR(weights_doc,
 "    As `retrieve`.");
 
 PyDoc_STRVAR(nearest_doc,
-"nearest($self, queries, k=1)\n--\n\n"
+"nearest($self, queries, k=1, *, mask=None)\n--\n\n"
 "The k most similar patterns of every query, best first.\n\n"
 "Parameters\n"
 "----------\n"
 "queries : array_like, shape (n_queries, n_features) or (n_features,)\n"
 "k : int, default 1\n"
-"    From 1 to the number of patterns.\n\n"
+"    From 1 to the number of patterns.\n"
+"mask : optional\n"
+"    As for `retrieve`.\n\n"
 "Returns\n"
 "-------\n"
 "indices : ndarray of int64, shape (n_queries, k), or (k,) for a 1-D query\n"
@@ -213,13 +238,16 @@ PyDoc_STRVAR(nearest_doc,
 "    If k is out of range, the memory is empty, shapes do not fit, or a number is not finite.");
 
 PyDoc_STRVAR(partial_doc,
-"partial($self, queries, start=0, stop=None)\n--\n\n"
+"partial($self, queries, start=0, stop=None, *, mask=None)\n--\n\n"
 "What queries retrieve from some of the patterns, to be merged with the rest.\n\n"
 "Parameters\n"
 "----------\n"
 "queries : array_like, shape (n_queries, n_features) or (n_features,)\n"
 "start, stop : int, optional\n"
-"    The rows, counted from 0 in this memory; all of them by default.\n\n"
+"    The rows, counted from 0 in this memory; all of them by default.\n"
+"mask : optional\n"
+"    As for `retrieve`; nothing is clamped. Values that lack entries have no partials, because\n"
+"    who answers for a feature is known only when all rows are there.\n\n"
 "Returns\n"
 "-------\n"
 "Partial\n"
@@ -314,8 +342,9 @@ PyDoc_STRVAR(memory_doc,
 "    Number of the first pattern, where this memory is a shard of a larger one.\n"
 "copy : bool, default False\n"
 "    Copy arrays even where they could be borrowed.\n"
-"nan : {'raise'}\n"
-"    NaN and infinity raise ValueError.\n\n"
+"nan : {'raise', 'missing'}, default 'raise'\n"
+"    'raise': NaN raises ValueError. 'missing': NaN in patterns, values and queries stands for\n"
+"    a feature that is not known (`retrieve` says what follows). Infinity always raises.\n\n"
 "Raises\n"
 "------\n"
 "ValueError\n"
