@@ -192,6 +192,7 @@ static void load_query_parts(const uhn_pass *pass, const char *queries, size_t n
                                  .numbers = s->packed_part[0] + at,
                                  .known = s->packed_part[1] + at,
                                  .squares = s->packed_part[2] + at,
+                                 .rows = queries + at,
                                  .counts = s->query_counts + panel->first,
                                  .n = panel->n};
         for (size_t i = 0; i < panel->n; i++)
@@ -283,6 +284,7 @@ static void load_tile_parts(const uhn_pass *pass, tile *t, scratch *s) {
                          .numbers = s->row_part[0],
                          .known = s->row_part[1],
                          .squares = s->row_part[2],
+                         .rows = t->patterns,
                          .counts = s->row_counts,
                          .n = t->n};
     for (size_t r = 0; r < t->n; r++) {
@@ -565,7 +567,7 @@ static uhn_status keys(const uhn_pass *pass, const tile *t, const panel *panel, 
         } else {
             kernels->widen(panel->S, t->n * lanes, s->wide);
         }
-        for (size_t i = 0; i < lanes; i++) tops[i] = 0;
+        for (size_t i = 0; i < lanes; i++) tops[i] = -INFINITY;
         uhn_keys(&shape->separation, s->wide, t->n, lanes, tops);
     }
     for (size_t i = 0; i < panel->n; i++) top[i] = UHN_MAX(top[i], tops[i]);

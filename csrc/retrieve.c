@@ -14,6 +14,8 @@ static uhn_status conclude_answers(uhn_pass *pass, uhn_problem *problem, size_t 
             node ? uhn_lagrangian(&pass->shape.separation, node->reference[i], node->sum[i],
                                   node->lagrangian[i])
                  : 0;
+    for (size_t i = 0; problem->heard && i < n; i++)
+        problem->heard[first + i] = uhn_node_heard(node, i);
     if (!problem->out) return UHN_OK;
     const uhn_status status = uhn_node_finish(&pass->shape, node, n, first, pass->empty_is_zero,
                                               problem->out, problem->answered, &error);
@@ -196,37 +198,37 @@ static uhn_status ask_columns(uhn_pass *pass) {
     one.shape.value_stride = UHN_ALIGNMENT / size;
     one.shape.known = false;
     char *queries = uhn_alloc(n, row, 1), *answers = uhn_alloc(n, size, 1);
-    double *sums = uhn_alloc(n, 1, sizeof *sums);
     size_t *open = uhn_alloc(n, 1, sizeof *open);
     uhn_status status = UHN_OK;
-    if (!queries || !answers || !sums || !open) status = uhn_no_memory(pass->error);
+    if (!queries || !answers || !open) status = uhn_no_memory(pass->error);
     for (size_t j = 0; j < nv && status == UHN_OK; j++) {
         size_t m = 0;
         for (size_t i = 0; i < n; i++) {
-            if (!problem->answered[i] ||
-                !isnan(uhn_get(shape->dtype, problem->out, i * nv + j)))
+            if (!problem->heard[i] || !isnan(uhn_get(shape->dtype, problem->out, i * nv + j)))
                 continue;
             memcpy(queries + m * row, problem->queries + i * row, row);
-            if (problem->score_sums) sums[m] = problem->score_sums[i];
             open[m++] = i;
         }
         if (m == 0) continue;
         uhn_problem column = *problem;
         column.queries = queries;
         column.n_queries = m;
-        column.score_sums = problem->score_sums ? sums : NULL;
+        column.score_sums = NULL;
         column.out = answers;
-        column.answered = NULL;
+        column.answered = column.heard = NULL;
         column.width = nv;
         column.column = j;
         one.problems = &column;
-        status = uhn_pass_answer(&one);
+        double *sums = NULL;
+        if (shape->equation->normalize_scores) status = sum_scores(&one, &sums);
+        column.score_sums = sums;
+        if (status == UHN_OK) status = uhn_pass_answer(&one);
+        free(sums);
         for (size_t i = 0; i < m && status == UHN_OK; i++)
             memcpy(problem->out + (open[i] * nv + j) * size, answers + i * size, size);
     }
     free(queries);
     free(answers);
-    free(sums);
     free(open);
     return status;
 }
@@ -241,15 +243,26 @@ uhn_status uhn_retrieve(const uhn_memory *memory, const uhn_equation *equation,
                                        &problem, &pass, &sums);
     if (status != UHN_OK) return status;
     const bool missing_values = problem.list->missing_values;
-    pass.shape.known = missing_values && uhn_keeps_sums(&pass.shape.separation);
-    uint8_t *found = missing_values && !answered ? uhn_alloc(n_queries, 1, 1) : NULL;
-    problem.answered = answered ? answered : found;
-    if (missing_values && !problem.answered) status = uhn_no_memory(error);
+    const bool keeps_sums = uhn_keeps_sums(&pass.shape.separation);
+    pass.shape.known = missing_values && keeps_sums;
+    uint8_t *heard = missing_values ? uhn_alloc(n_queries, 1, 1) : NULL;
+    if (missing_values && !heard) status = uhn_no_memory(error);
+    /* Of a list of candidates the best has a weight if it has a score. */
+    problem.heard = keeps_sums ? heard : NULL;
+    problem.answered = answered || keeps_sums ? answered : heard;
     if (n_queries && status == UHN_OK) status = uhn_pass_answer(&pass);
+    if (status == UHN_OK && heard && !keeps_sums && answered)
+        memcpy(heard, answered, n_queries);
+    problem.heard = heard;
+    /* Those who know a value have a sum of scores of their own. */
+    for (size_t i = 0; status == UHN_OK && heard && equation->normalize_scores && i < n_queries;
+         i++)
+        uhn_fill_missing(memory->dtype, memory->n_values,
+                         (char *)out + i * memory->n_values * pass.shape.size);
     if (status == UHN_OK && equation->missing && equation->clamp && memory->autoassociative)
         clamp(&problem, &pass.shape);
     if (status == UHN_OK && missing_values) status = ask_columns(&pass);
-    free(found);
+    free(heard);
     free(sums);
     uhn_list_release(problem.list);
     return status;
