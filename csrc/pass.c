@@ -541,8 +541,12 @@ static uhn_status custom_weights(const uhn_pass *pass, const tile *t, const pane
     if (e->weigh(e->weigh_context, (size_t)t->global, t->n, panel->n, s->custom) != 0)
         return UHN_CALLBACK;
     for (size_t r = 0; r < t->n; r++)
-        for (size_t i = 0; i < lanes; i++)
-            s->wide[r * lanes + i] = i < panel->n ? uhn_get(dtype, s->custom, i * t->n + r) : 0;
+        for (size_t i = 0; i < lanes; i++) {
+            const bool silent =
+                i >= panel->n ||
+                (pass->shape.missing && uhn_get(dtype, panel->S, r * lanes + i) == -INFINITY);
+            s->wide[r * lanes + i] = silent ? 0 : uhn_get(dtype, s->custom, i * t->n + r);
+        }
     return UHN_OK;
 }
 
