@@ -78,14 +78,10 @@ def similarity(
     return np.array(scores, dtype=queries.dtype).reshape(len(queries), len(patterns))
 
 
-def weights(
-    patterns: ArrayLike, queries: ArrayLike, *, prior: ArrayLike | None = None, **equation
-) -> Array:
+def weigh(scores: Array, prior: ArrayLike | None = None, **separation) -> Array:
     """Weights (n_queries, n_patterns): those of a memory of the patterns that have a say, and 0
     for the rest.
     """
-    ours = {name: equation.pop(name) for name in _OURS if name in equation}
-    scores = similarity(patterns, queries, **ours)
     result = np.zeros_like(scores)
     for s, w in zip(scores, result, strict=True):
         heard = s > -np.inf
@@ -93,9 +89,15 @@ def weights(
             w[heard] = reference.separate(
                 s[np.newaxis, heard],
                 prior=None if prior is None else np.asarray(prior)[heard],
-                **equation,
+                **separation,
             )[0]
     return result
+
+
+def weights(patterns: ArrayLike, queries: ArrayLike, **equation) -> Array:
+    """sep(sim(M, q)), (n_queries, n_patterns)."""
+    ours = {name: equation.pop(name) for name in _OURS if name in equation}
+    return weigh(similarity(patterns, queries, **ours), **equation)
 
 
 _OURS = ("similarity", "transform", "eps", "gamma")
@@ -118,15 +120,14 @@ def retrieve(
     patterns, queries = reference.real(patterns), reference.real(queries)
     own = values is None
     values = patterns if own else reference.real(values)
+    prior = np.ones(len(patterns)) if prior is None else np.asarray(prior)
+    ours = {name: equation.pop(name) for name in _OURS if name in equation}
+    scores = similarity(patterns, queries, **ours)
     answers = np.full((len(queries), values.shape[1]), np.nan, queries.dtype)
     for j, column in enumerate(values.T):
         knows = ~np.isnan(column)
-        if not knows.any():
-            continue
-        of_those = None if prior is None else np.asarray(prior)[knows]
-        w = weights(patterns[knows], queries, prior=of_those, **equation)
-        ours = {name: equation[name] for name in _OURS if name in equation}
-        heard = (similarity(patterns[knows], queries, **ours) > -np.inf).any(axis=1)
+        w = weigh(scores[:, knows], prior[knows], **equation)
+        heard = (scores[:, knows] > -np.inf).any(axis=1)
         answers[heard, j] = (w @ column[knows])[heard]
     if clamp and own:
         answers = np.where(np.isnan(queries), answers, queries)

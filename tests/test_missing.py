@@ -120,8 +120,6 @@ def scores(patterns: Array, queries: Array, name: str, **ours) -> bounds.Bounded
     eps = ours.get("eps") or 0
     bound = np.zeros_like(exact)
     for i, j in np.ndindex(exact.shape):
-        if exact[i, j] == -np.inf and ours.get("transform") not in ("inverse", "rbf"):
-            continue
         if exact[i, j] == -np.inf:
             continue
         error = pair_error(m[j], q[i], name, eps, p) * bounds.SECOND_ORDER
@@ -290,7 +288,8 @@ def test_every_row_with_every_row(similarity: str, kind: str, dtype) -> None:
         assert memory.nan == "missing"
         check("scores", similarity, memory.scores(case.queries), case.scores, case.what)
         nearest(case, memory)
-    for separation in cases.SEPARATIONS:
+    turn = cases.SIMILARITIES.index(similarity) + 4 * KINDS.index(kind)
+    for number, separation in enumerate(cases.SEPARATIONS):
         case = made[kind == "both" or cases.needs_positive(separation)]
         theirs = keywords(case, kind, separation)
         memory = case.memory(separation=separation, **theirs)
@@ -311,6 +310,8 @@ def test_every_row_with_every_row(similarity: str, kind: str, dtype) -> None:
         else:
             same(clamped, found, what)
         weights(case, memory, separation, theirs, what)
+        if number % 7 != turn % 7:
+            continue
         # The twin, from patterns to answers in one call, agrees with the pieces of the bound.
         wide = bounds.precision(dtype).wide
         twin = reference_missing.retrieve(
@@ -374,10 +375,10 @@ def test_the_bounds_notice_small_faults(dtype) -> None:
         exact = scores(patterns, queries, name)
         heard = exact.value > -np.inf
         zeros = scores(np.nan_to_num(patterns), np.nan_to_num(queries), name)  # 0 for missing
-        assert (np.abs(zeros.value - exact.value) > exact.bound)[heard].mean() > 0.3, name
+        zeros, near = zeros.value[heard], bounds.Bounded(exact.value[heard], exact.bound[heard])
+        assert (np.abs(zeros - near.value) > near.bound).mean() > 0.3, name
         u = bounds.precision(dtype).u
         if name != "hamming":
-            near = bounds.Bounded(exact.value[heard], exact.bound[heard])
             assert bounds.ratio(near.value * (1 + 400 * u), near) > 1, name
 
 
