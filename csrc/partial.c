@@ -211,7 +211,7 @@ static uhn_status make_fragment(uhn_partial *p, uhn_pass *pass, uhn_problem *pro
                 const bool silent =
                     p->shape.missing && uhn_get(p->dtype, f->scores, at) == -INFINITY;
                 uhn_put(p->dtype, f->scores, at,
-                        silent ? 0 : uhn_get(p->dtype, tile, i * m + r));
+                        silent ? -INFINITY : uhn_get(p->dtype, tile, i * m + r));
             }
         free(tile);
         if (failed)

@@ -542,10 +542,12 @@ static uhn_status custom_weights(const uhn_pass *pass, const tile *t, const pane
         return UHN_CALLBACK;
     for (size_t r = 0; r < t->n; r++)
         for (size_t i = 0; i < lanes; i++) {
+            /* Who has no say gets no weight, whatever the function makes of it. */
             const bool silent =
-                i >= panel->n ||
-                (pass->shape.missing && uhn_get(dtype, panel->S, r * lanes + i) == -INFINITY);
-            s->wide[r * lanes + i] = silent ? 0 : uhn_get(dtype, s->custom, i * t->n + r);
+                pass->shape.missing && uhn_get(dtype, panel->S, r * lanes + i) == -INFINITY;
+            s->wide[r * lanes + i] = i >= panel->n ? 0
+                                     : silent      ? -INFINITY
+                                                   : uhn_get(dtype, s->custom, i * t->n + r);
         }
     return UHN_OK;
 }
