@@ -36,6 +36,51 @@ static void count(const uhn_kernels *kernels, uhn_dtype dtype, const uhn_part *r
                     i >= panel->n ? 0 : (double)(whole ? panel->counts[i] : rows->counts[r]));
 }
 
+/* Cosine or normalized_dot of one pair, each side scaled to what it shares: what `part_row` scaled to
+ * the whole row may have lost. */
+static double normalize_pair(uhn_dtype dtype, const char *m, const char *q, size_t n_features,
+                             bool norm) {
+    double largest_m = 0, largest_q = 0, dot = 0, a = 0, b = 0;
+    for (size_t j = 0; j < n_features; j++) {
+        const double x = uhn_get(dtype, m, j), y = uhn_get(dtype, q, j);
+        if (isnan(x) || isnan(y)) continue;
+        largest_m = UHN_MAX(largest_m, fabs(x));
+        largest_q = UHN_MAX(largest_q, fabs(y));
+    }
+    if (largest_m == 0 || largest_q == 0) return 0;
+    int exponent_m, exponent_q;
+    frexp(largest_m, &exponent_m);
+    frexp(largest_q, &exponent_q);
+    for (size_t j = 0; j < n_features; j++) {
+        double x = uhn_get(dtype, m, j), y = uhn_get(dtype, q, j);
+        if (isnan(x) || isnan(y)) continue;
+        x = ldexp(x, -exponent_m);
+        y = ldexp(y, -exponent_q);
+        dot += x * y;
+        a += norm ? x * x : x;
+        b += norm ? y * y : y;
+    }
+    return norm ? dot / __builtin_sqrt(a) / __builtin_sqrt(b) : dot / a / b;
+}
+
+/* Pairs whose shared features are so much smaller than the rest of their rows that squares or products
+ * of them leave the range of the dtype; those that share nothing but zeros are among them. */
+static void normalize_small(uhn_dtype dtype, const uhn_part *rows, const uhn_part *panel,
+                            size_t n_features, size_t lanes, bool norm, const char *a,
+                            const char *b, char *S) {
+    const size_t row = n_features * uhn_dtype_size(dtype);
+    const int bits = dtype == UHN_FLOAT32 ? 100 : 900;
+    const double least = ldexp(1, norm ? -bits : -bits / 2);
+    for (size_t r = 0; r < rows->n; r++)
+        for (size_t i = 0; i < panel->n; i++) {
+            const size_t at = r * lanes + i;
+            if (uhn_get(dtype, a, at) < least || uhn_get(dtype, b, at) < least)
+                uhn_put(dtype, S, at,
+                        normalize_pair(dtype, rows->rows + r * row, panel->rows + i * row,
+                                       n_features, norm));
+        }
+}
+
 void uhn_part_scores(const uhn_kernels *kernels, uhn_dtype dtype,
                      const uhn_similarity_plan *plan, const uhn_part *rows,
                      const uhn_part *panel, size_t n_features, size_t lanes, char *scratch,
@@ -76,6 +121,7 @@ void uhn_part_scores(const uhn_kernels *kernels, uhn_dtype dtype,
         k->score[UHN_SCORE_dot](rows->numbers, NULL, n_features, rows->n, panel->numbers, NULL,
                                 n_features, lanes, false, scores);
         k->part_divide(a, b, norm, n, scores);
+        normalize_small(dtype, rows, panel, n_features, lanes, norm, a, b, scores);
     }
     k->part_none(counts, n, scores);
     /* Whole pairs have their scores; lanes without a query want numbers as well. */

@@ -26,6 +26,7 @@
 typedef struct uhn_part {
     const char *raw;                       /* with NaN */
     const char *numbers, *known, *squares; /* as uhn_kernels.part_row leaves them */
+    const char *rows;                      /* the same, row by row */
     const size_t *counts;                  /* features each has */
     size_t n, n_whole;                     /* how many, and how many lack nothing */
 } uhn_part;

@@ -206,7 +206,13 @@ static uhn_status make_fragment(uhn_partial *p, uhn_pass *pass, uhn_problem *pro
             memcpy(tile + i * m * size, f->scores + (i * n + done) * size, m * size);
         const int failed = e->weigh(e->weigh_context, f->first + done, m, p->n_queries, tile);
         for (size_t i = 0; i < p->n_queries; i++)
-            memcpy(f->scores + (i * n + done) * size, tile + i * m * size, m * size);
+            for (size_t r = 0; r < m; r++) {
+                const size_t at = i * n + done + r;
+                const bool silent =
+                    p->shape.missing && uhn_get(p->dtype, f->scores, at) == -INFINITY;
+                uhn_put(p->dtype, f->scores, at,
+                        silent ? -INFINITY : uhn_get(p->dtype, tile, i * m + r));
+            }
         free(tile);
         if (failed)
             return uhn_fail(pass->error, UHN_CALLBACK, "%s", uhn_status_string(UHN_CALLBACK));

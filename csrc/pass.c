@@ -199,6 +199,7 @@ static void load_query_parts(const uhn_pass *pass, const char *queries, size_t n
                                  .numbers = s->packed_part[0] + at,
                                  .known = s->packed_part[1] + at,
                                  .squares = s->packed_part[2] + at,
+                                 .rows = queries + at,
                                  .counts = s->query_counts + panel->first,
                                  .n = panel->n};
         for (size_t i = 0; i < panel->n; i++)
@@ -296,6 +297,7 @@ static void load_tile_parts(const uhn_pass *pass, tile *t, scratch *s) {
                          .numbers = s->row_part[0],
                          .known = s->row_part[1],
                          .squares = s->row_part[2],
+                         .rows = t->patterns,
                          .counts = s->row_counts,
                          .n = t->n};
     for (size_t r = 0; r < t->n; r++) {
@@ -552,8 +554,14 @@ static uhn_status custom_weights(const uhn_pass *pass, const tile *t, const pane
     if (e->weigh(e->weigh_context, (size_t)t->global, t->n, panel->n, s->custom) != 0)
         return UHN_CALLBACK;
     for (size_t r = 0; r < t->n; r++)
-        for (size_t i = 0; i < lanes; i++)
-            s->wide[r * lanes + i] = i < panel->n ? uhn_get(dtype, s->custom, i * t->n + r) : 0;
+        for (size_t i = 0; i < lanes; i++) {
+            /* Who has no say gets no weight, whatever the function makes of it. */
+            const bool silent =
+                pass->shape.missing && uhn_get(dtype, panel->S, r * lanes + i) == -INFINITY;
+            s->wide[r * lanes + i] = i >= panel->n ? 0
+                                     : silent      ? -INFINITY
+                                                   : uhn_get(dtype, s->custom, i * t->n + r);
+        }
     return UHN_OK;
 }
 
@@ -602,7 +610,7 @@ static uhn_status keys(const uhn_pass *pass, const tile *t, const panel *panel, 
         } else {
             kernels->widen(panel->S, t->n * lanes, s->wide);
         }
-        for (size_t i = 0; i < lanes; i++) tops[i] = 0;
+        for (size_t i = 0; i < lanes; i++) tops[i] = -INFINITY;
         uhn_keys(&shape->separation, s->wide, t->n, lanes, tops);
     }
     for (size_t i = 0; i < panel->n; i++) {

@@ -27,6 +27,7 @@ typedef struct uhn_problem {
     const double *score_sums; /* per query, what scores are divided by; NULL: nothing */
     char *out;                /* NULL: nothing is finished */
     uint8_t *answered;
+    uint8_t *heard; /* whether any row has a say, be its weight 0: families that keep sums */
     double *lagrangians; /* per query, the Lagrangian at its scores; NULL: not asked for */
     /* Values of so many components of which one is asked for (0: all are): the shape has one value,
      * and rows that do not know it have no say. */

@@ -14,6 +14,8 @@ static uhn_status conclude_answers(uhn_pass *pass, uhn_problem *problem, size_t 
             node ? uhn_lagrangian(&pass->shape.separation, node->reference[i], node->sum[i],
                                   node->lagrangian[i])
                  : 0;
+    for (size_t i = 0; problem->heard && i < n; i++)
+        problem->heard[first + i] = uhn_node_heard(node, i);
     if (!problem->out) return UHN_OK;
     const uhn_status status = uhn_node_finish(&pass->shape, node, n, first, pass->empty_is_zero,
                                               problem->out, problem->answered, &error);
@@ -196,37 +198,37 @@ static uhn_status ask_columns(uhn_pass *pass) {
     one.shape.value_stride = UHN_ALIGNMENT / size;
     one.shape.known = false;
     char *queries = uhn_alloc(n, row, 1), *answers = uhn_alloc(n, size, 1);
-    double *sums = uhn_alloc(n, 1, sizeof *sums);
     size_t *open = uhn_alloc(n, 1, sizeof *open);
     uhn_status status = UHN_OK;
-    if (!queries || !answers || !sums || !open) status = uhn_no_memory(pass->error);
+    if (!queries || !answers || !open) status = uhn_no_memory(pass->error);
     for (size_t j = 0; j < nv && status == UHN_OK; j++) {
         size_t m = 0;
         for (size_t i = 0; i < n; i++) {
-            if (!problem->answered[i] ||
-                !isnan(uhn_get(shape->dtype, problem->out, i * nv + j)))
+            if (!problem->heard[i] || !isnan(uhn_get(shape->dtype, problem->out, i * nv + j)))
                 continue;
             memcpy(queries + m * row, problem->queries + i * row, row);
-            if (problem->score_sums) sums[m] = problem->score_sums[i];
             open[m++] = i;
         }
         if (m == 0) continue;
         uhn_problem column = *problem;
         column.queries = queries;
         column.n_queries = m;
-        column.score_sums = problem->score_sums ? sums : NULL;
+        column.score_sums = NULL;
         column.out = answers;
-        column.answered = NULL;
+        column.answered = column.heard = NULL;
         column.width = nv;
         column.column = j;
         one.problems = &column;
-        status = uhn_pass_answer(&one);
+        double *sums = NULL;
+        if (shape->equation->normalize_scores) status = sum_scores(&one, &sums);
+        column.score_sums = sums;
+        if (status == UHN_OK) status = uhn_pass_answer(&one);
+        free(sums);
         for (size_t i = 0; i < m && status == UHN_OK; i++)
             memcpy(problem->out + (open[i] * nv + j) * size, answers + i * size, size);
     }
     free(queries);
     free(answers);
-    free(sums);
     free(open);
     return status;
 }
@@ -330,29 +332,40 @@ static uhn_status ask_open(uhn_pass *pass, bool all) {
     return status;
 }
 
-/* Answers where values lack entries. */
-static uhn_status answer_missing(uhn_pass *pass) {
+/* Answers where values lack entries; `heard` has room for a byte a query. */
+static uhn_status answer_missing(uhn_pass *pass, uint8_t *heard) {
     uhn_problem *problem = pass->problems;
     const uhn_shape *shape = &pass->shape;
-    const size_t n = problem->n_queries, nf = shape->n_features;
-    if (uhn_keeps_sums(&shape->separation)) {
-        pass->shape.known = true;
-        uhn_status status = uhn_pass_answer(pass);
-        pass->shape.known = false;
-        if (status == UHN_OK && problem->clamp) clamp(problem, shape);
-        return status == UHN_OK ? ask_columns(pass) : status;
-    }
-    if (problem->clamp) {
-        memcpy(problem->out, problem->queries, n * nf * shape->size);
-        for (size_t i = 0; i < n; i++) {
-            size_t j = 0;
-            while (j < nf && !isnan(uhn_get(shape->dtype, problem->out, i * nf + j))) j++;
-            problem->answered[i] = j == nf;
+    const size_t n = problem->n_queries, nf = shape->n_features, nv = shape->n_values;
+    const bool keeps_sums = uhn_keeps_sums(&shape->separation);
+    const bool normalized = shape->equation->normalize_scores;
+    uhn_status status;
+    /* Of a list of candidates the best has a weight if it has a score. */
+    if (!keeps_sums && !problem->answered) problem->answered = heard;
+    if (!keeps_sums && !normalized) {
+        if (problem->clamp) {
+            memcpy(problem->out, problem->queries, n * nf * shape->size);
+            for (size_t i = 0; i < n; i++) {
+                size_t j = 0;
+                while (j < nf && !isnan(uhn_get(shape->dtype, problem->out, i * nf + j))) j++;
+                problem->answered[i] = j == nf;
+            }
+            return ask_open(pass, true);
         }
-        return ask_open(pass, true);
+        status = uhn_pass_answer(pass);
+        return status == UHN_OK ? ask_open(pass, false) : status;
     }
-    const uhn_status status = uhn_pass_answer(pass);
-    return status == UHN_OK ? ask_open(pass, false) : status;
+    pass->shape.known = keeps_sums;
+    problem->heard = keeps_sums ? heard : NULL;
+    status = uhn_pass_answer(pass);
+    pass->shape.known = false;
+    if (status != UHN_OK) return status;
+    if (!keeps_sums && problem->answered != heard) memcpy(heard, problem->answered, n);
+    problem->heard = heard;
+    /* Those who know a value have a sum of scores of their own. */
+    if (normalized) uhn_fill_missing(shape->dtype, n * nv, problem->out);
+    if (problem->clamp) clamp(problem, shape);
+    return ask_columns(pass);
 }
 
 uhn_status uhn_retrieve(const uhn_memory *memory, const uhn_equation *equation,
@@ -365,14 +378,14 @@ uhn_status uhn_retrieve(const uhn_memory *memory, const uhn_equation *equation,
                                        &problem, &pass, &sums);
     if (status != UHN_OK) return status;
     const bool missing_values = problem.list->missing_values;
-    uint8_t *found = missing_values && !answered ? uhn_alloc(n_queries, 1, 1) : NULL;
-    problem.answered = answered ? answered : found;
+    uint8_t *heard = missing_values ? uhn_alloc(n_queries, 1, 1) : NULL;
+    if (missing_values && !heard) status = uhn_no_memory(error);
+    problem.answered = answered;
     problem.clamp = equation->missing && equation->clamp && memory->autoassociative;
-    if (missing_values && !problem.answered) status = uhn_no_memory(error);
     if (n_queries && status == UHN_OK)
-        status = missing_values ? answer_missing(&pass) : uhn_pass_answer(&pass);
+        status = missing_values ? answer_missing(&pass, heard) : uhn_pass_answer(&pass);
     if (status == UHN_OK && problem.clamp && !missing_values) clamp(&problem, &pass.shape);
-    free(found);
+    free(heard);
     free(sums);
     uhn_list_release(problem.list);
     return status;

@@ -57,10 +57,9 @@ uhn_node *uhn_node_new(const uhn_shape *shape, size_t n_queries, unsigned level,
     node->below = NULL;
     node->level = level;
     node->index = index;
-    const double nothing = shape->separation.family == UHN_FAMILY_exp ? -INFINITY : 0;
     for (size_t i = 0; i < n_queries; i++) {
-        node->top[i] = nothing;
-        node->reference[i] = uhn_reference(&shape->separation, nothing);
+        node->top[i] = -INFINITY;
+        node->reference[i] = uhn_reference(&shape->separation, -INFINITY);
         node->sum[i] = 0;
         node->lagrangian[i] = 0;
     }
@@ -155,6 +154,10 @@ uhn_status uhn_fail_overflow(const uhn_shape *shape, size_t query, uhn_error *er
         info && info->has_normalize ? "use normalize='sum', " : "");
 }
 
+bool uhn_node_heard(const uhn_node *node, size_t query) {
+    return node && node->top[query] > -INFINITY;
+}
+
 void uhn_fill_missing(uhn_dtype dtype, size_t n, void *out) {
     for (size_t j = 0; j < n; j++) uhn_put(dtype, out, j, NAN);
 }
@@ -193,7 +196,7 @@ uhn_status uhn_node_finish(const uhn_shape *shape, const uhn_node *node, size_t 
         const bool found = node && node->sum[i] != 0;
         if (answered) answered[first_query + i] = found;
         if (!found) {
-            if (shape->missing) {
+            if (shape->missing && (shape->known || !uhn_node_heard(node, i))) {
                 uhn_fill_missing(shape->dtype, shape->n_values, to);
                 continue;
             }

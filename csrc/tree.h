@@ -73,6 +73,9 @@ uhn_status uhn_node_finish(const uhn_shape *shape, const uhn_node *node, size_t 
                            size_t first_query, bool empty_is_zero, void *out, uint8_t *answered,
                            uhn_error *error);
 
+/* True if any row of the node has a score above -infinity, be its weight 0. */
+bool uhn_node_heard(const uhn_node *node, size_t query);
+
 /* n elements that are NaN: nobody could answer. */
 void uhn_fill_missing(uhn_dtype dtype, size_t n, void *out);
 

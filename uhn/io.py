@@ -516,6 +516,8 @@ def _keywords_of(memory: Memory) -> dict[str, Any]:
     }
     if memory.transform is not None:
         keywords["transform"] = memory.transform
+    if memory.nan != "raise":
+        keywords["nan"] = memory.nan
     return keywords
 
 

@@ -262,13 +262,16 @@ PyObject *uhnpy_recall(uhnpy_state *state, const uhnpy_target *target, PyObject 
             goto done;
         }
     }
+    /* As in the core: what a query knows stays in its state. */
+    bool stays = clamped && (asked.masked || target->equation->core.missing) &&
+                 uhn_memory_is_autoassociative(target->memory);
     result = PyObject_CallFunctionObjArgs(maker, memory, (PyObject *)asked.rows.array,
                                           (PyObject *)out.states, (PyObject *)out.asked,
                                           (PyObject *)out.steps, (PyObject *)out.reasons,
                                           (PyObject *)out.changes,
                                           asked.rows.single ? Py_True : Py_False,
                                           traced ? Py_True : Py_False,
-                                          clamped ? Py_True : Py_False, NULL);
+                                          stays ? Py_True : Py_False, NULL);
 done:
     drop_outcome(&out);
     uhnpy_drop_rows(&asked.rows);
