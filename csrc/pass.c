@@ -206,43 +206,37 @@ static tile load_tile(const uhn_pass *pass, const uhn_problem *problem, size_t r
     tile t = {.row = row, .n = n, .global = (int64_t)(problem->first_row + row)};
     const uhn_list *list = problem->list;
     const uhn_span *span = uhn_list_span(list, row);
-    size_t at = row - span->first;
+    size_t at = uhn_span_at(span, row);
+    if (list->prior) {
+        shape->kernels->widen(list->prior + row * size, n, s->priors);
+        t.priors = s->priors;
+    }
     if (problem->given) {
         /* One chunk, whose patterns nobody needs. */
         t.values = span->chunk->values ? span->chunk->values + at * nv : NULL;
-        if (list->has_prior) {
-            shape->kernels->widen(span->chunk->prior + at * size, n, s->priors);
-            t.priors = s->priors;
-        }
         return t;
     }
-    if (at + n <= span->n_rows) {
+    const size_t end = span->offset + span->n_rows;
+    if (at + n <= end) {
         const uhn_chunk *chunk = span->chunk;
         t.patterns = chunk->patterns + at * nf;
         t.values = chunk->values + at * nv;
         if (statistic) t.scales = chunk->scales[statistic] + at * size;
-        if (list->has_prior && chunk->prior) {
-            shape->kernels->widen(chunk->prior + at * size, n, s->priors);
-            t.priors = s->priors;
-        }
-        if (at + n + UHN_TILE <= span->n_rows) t.ahead = t.values + UHN_TILE * nv;
+        if (at + n + UHN_TILE <= end) t.ahead = t.values + UHN_TILE * nv;
     } else {
-        for (size_t done = 0; done < n; span++, at = 0) {
+        for (size_t done = 0; done < n; span++) {
             const uhn_chunk *chunk = span->chunk;
-            const size_t m = UHN_MIN(span->n_rows - at, n - done);
+            at = uhn_span_at(span, row + done);
+            const size_t m = UHN_MIN(span->offset + span->n_rows - at, n - done);
             memcpy(s->patterns + done * nf, chunk->patterns + at * nf, m * nf);
             memcpy(s->values + done * nv, chunk->values + at * nv, m * nv);
             if (statistic)
                 memcpy(s->scales + done * size, chunk->scales[statistic] + at * size, m * size);
-            for (size_t r = 0; list->has_prior && r < m; r++)
-                s->priors[done + r] =
-                    chunk->prior ? uhn_get(shape->dtype, chunk->prior, at + r) : 1;
             done += m;
         }
         t.patterns = s->patterns;
         t.values = s->values;
         if (statistic) t.scales = s->scales;
-        if (list->has_prior) t.priors = s->priors;
     }
     if (shape->similarity.logs)
         for (size_t r = 0; r < n; r++)
@@ -750,7 +744,7 @@ uhn_status uhn_pass_check(const uhn_memory *memory, uhn_list *list,
     if (!uhn_mul(n_queries, UHN_MAX(memory->n_features, memory->n_values), 8, &bytes))
         return uhn_fail(error, UHN_BAD_SHAPE, "%zu queries are more than can be addressed",
                         n_queries);
-    if (list->has_prior && separation && !separation->has_prior)
+    if (list->prior && separation && !separation->has_prior)
         return uhn_fail(
             error, UHN_BAD_PARAMETER,
             "separation '%s' has no meaning for prior weights; use softmax, sparsemax, entmax "

@@ -34,6 +34,7 @@ LAYERS = {
     "equation": 2,
     "order": 2,
     "memory": 3,
+    "edit": 3,
     "tree": 3,
     "pass": 3,
     "retrieve": 4,
