@@ -121,6 +121,7 @@ PYTHON_LAYERS = {
     "theory": 1,
     "datasets": 1,
     "models": 2,
+    "living": 2,
     "analysis": 3,
     "plot": 3,
     "sklearn": 3,
