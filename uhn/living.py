@@ -80,27 +80,39 @@ class _Column:
         return _Column.of(changed)
 
 
+_ID, _LABEL, _METADATA = range(3)  # places in a record
+
+
+def _objects(values: Sequence[Any]) -> Array:
+    return np.fromiter(values, dtype=object, count=len(values))
+
+
 @dataclass(frozen=True)
 class _State:
     """Everything at one moment. Never changes, so that readers need no lock."""
 
     memory: Memory
     serials: _Column  # int64, ascending: every row that was ever stored has its own
-    ids: _Column  # of objects, as labels and metadata
-    labels: _Column
-    metadata: _Column
+    records: _Column  # of (id, label, metadata)
     ages: _Column | None  # what made the priors: given prior, clock and shift when it was given
     clock: float = 0.0
     shift: float = 0.0  # half-lives that `decay` took away from every row
     stale: bool = False  # the priors of `memory` are those of an earlier moment
 
     def columns(self) -> dict[str, _Column]:
-        names = ("serials", "ids", "labels", "metadata", "ages")
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        found = {"serials": self.serials, "records": self.records}
+        return found if self.ages is None else {**found, "ages": self.ages}
+
+    def field(self, which: int) -> list[Any]:
+        return [record[which] for record in self.records.rows]
+
+    def field_of(self, which: int, rows: Array) -> Array:
+        found = [record[which] for record in self.records.rows[rows.reshape(-1)]]
+        return _objects(found).reshape(rows.shape)
 
 
-def _objects(values: Sequence[Any]) -> Array:
-    return np.fromiter(values, dtype=object, count=len(values))
+def _records(ids: Iterable[Any], labels: Iterable[Any], metadata: Iterable[Any]) -> Array:
+    return _objects(list(zip(ids, labels, metadata, strict=True)))
 
 
 def _power_of_half(x: Array) -> Array:
@@ -202,17 +214,17 @@ class Answer:
     @property
     def ids(self) -> Array:
         """Ids of the k memories with the largest weights: object, shape (n_queries, k)."""
-        return np.asarray(self._of.ids.rows[self._most[0]])
+        return self._of.field_of(_ID, self._most[0])
 
     @property
     def labels(self) -> Array:
         """Their labels, None where there is none: object, shape (n_queries, k)."""
-        return np.asarray(self._of.labels.rows[self._most[0]])
+        return self._of.field_of(_LABEL, self._most[0])
 
     @property
     def metadata(self) -> Array:
         """Their metadata, None where there are none: object, shape (n_queries, k)."""
-        return np.asarray(self._of.metadata.rows[self._most[0]])
+        return self._of.field_of(_METADATA, self._most[0])
 
     @property
     def weights(self) -> Array:
@@ -384,7 +396,7 @@ class LivingMemory:
         self._min_margin = _take_threshold("min_margin", min_margin)
         self._max_energy = _take_threshold("max_energy", max_energy)
         self._next_id = 0
-        self._start(memory, [], [], [], None if half_life is None else np.empty((0, 3)))
+        self._start(memory, [], None if half_life is None else np.empty((0, 3)))
         if patterns is not None:
             self.store(patterns, values, ids=ids, labels=labels, metadata=metadata, prior=prior)
         elif any(x is not None for x in (values, ids, labels, metadata, prior)):
@@ -393,23 +405,19 @@ class LivingMemory:
     def _start(
         self,
         memory: Memory,
-        ids: Sequence[Id],
-        labels: Sequence[Any],
-        metadata: Sequence[Any],
+        records: Sequence[tuple[Id, Any, Any]],
         ages: Array | None,
         clock: float = 0.0,
         shift: float = 0.0,
     ) -> None:
         self._lock = threading.Lock()
-        self._next_serial = len(ids)
+        self._next_serial = len(records)
         # Serials of ids that were stored; the state says which of them there still are.
-        self._index = {name: serial for serial, name in enumerate(ids)}
+        self._index = {name: serial for serial, (name, _, _) in enumerate(records)}
         self._state = _State(
             memory,
-            _Column.of(np.arange(len(ids), dtype=np.int64)),
-            _Column.of(_objects(ids)),
-            _Column.of(_objects(labels)),
-            _Column.of(_objects(metadata)),
+            _Column.of(np.arange(len(records), dtype=np.int64)),
+            _Column.of(_objects(records)),
             None if ages is None else _Column.of(ages),
             clock,
             shift,
@@ -557,9 +565,11 @@ class LivingMemory:
                 memory.energy(memory[:1])  # fails if there is no energy to compare
             more: dict[str, Any] = {
                 "serials": np.arange(self._next_serial, self._next_serial + n),
-                "ids": _objects(names),
-                "labels": _objects(_take_each("labels", labels, n, single) or [None] * n),
-                "metadata": _objects(_take_metadata(metadata, n, single) or [None] * n),
+                "records": _records(
+                    names,
+                    _take_each("labels", labels, n, single) or [None] * n,
+                    _take_metadata(metadata, n, single) or [None] * n,
+                ),
             }
             clock = state.clock
             if state.ages is not None:
@@ -579,8 +589,8 @@ class LivingMemory:
             gone: list[Id] = []
             for name, column in state.columns().items():
                 grown = column.appended(more[name])
-                if name == "ids":
-                    gone = list(grown.rows[:n_old])
+                if name == "records":
+                    gone = [record[_ID] for record in grown.rows[:n_old]]
                 columns[name] = grown.without_first(n_old)
             # Nothing fails from here on. An id is in the index before it is in the state.
             for name, serial in zip(names, more["serials"].tolist(), strict=True):
@@ -658,15 +668,18 @@ class LivingMemory:
             rows = self._rows(state, names)
             single = np.ndim(patterns) == 1
             memory = state.memory.copy().replace(rows, patterns, values, prior=prior)
-            columns: dict[str, Any] = {}
-            for what, new in (
-                ("labels", _take_each("labels", labels, len(names), single)),
-                ("metadata", _take_metadata(metadata, len(names), single)),
-            ):
-                if new is not None:
-                    columns[what] = getattr(state, what).with_rows(rows, _objects(new))
-            state = self._aged(state, rows, prior)
-            self._state = replace(state, memory=memory, **columns)
+            new = (
+                _take_each("labels", labels, len(names), single),
+                _take_metadata(metadata, len(names), single),
+            )
+            records = state.records
+            if new != (None, None):
+                old = (state.field_of(_LABEL, rows), state.field_of(_METADATA, rows))
+                both = (was if now is None else now for was, now in zip(old, new, strict=True))
+                records = records.with_rows(rows, _records(names, *both))
+            self._state = replace(
+                self._aged(state, rows, prior), memory=memory, records=records
+            )
 
     def set_prior(self, prior: npt.ArrayLike, ids: Any = None) -> None:
         """Give memories other priors, of this moment.
@@ -724,17 +737,17 @@ class LivingMemory:
     @property
     def ids(self) -> list[Id]:
         """The ids of all memories, oldest first."""
-        return list(self._state.ids.rows)
+        return self._state.field(_ID)
 
     @property
     def labels(self) -> list[Any]:
         """The labels of all memories, in the order of `ids`."""
-        return list(self._state.labels.rows)
+        return self._state.field(_LABEL)
 
     @property
     def metadata(self) -> list[Any]:
         """The metadata of all memories, in the order of `ids`."""
-        return list(self._state.metadata.rows)
+        return self._state.field(_METADATA)
 
     @property
     def memory(self) -> Memory:
@@ -804,14 +817,8 @@ class LivingMemory:
             _memory_read(state.memory, part, int(row), 1)[0]
             for part in ("patterns", "values", "prior")
         )
-        return Entry(
-            name,
-            state.labels.rows[row],
-            state.metadata.rows[row],
-            pattern,
-            value,
-            float(prior),
-        )
+        _, label, metadata = state.records.rows[row]
+        return Entry(name, label, metadata, pattern, value, float(prior))
 
     # --------------------------------------------------------------------------- questions --
 
@@ -865,12 +872,18 @@ class LivingMemory:
         if isinstance(k, bool):
             raise TypeError("k must be a whole number, not bool")
         k = operator.index(k)
-        asked = memory.recall(queries, 0).state
         if not 1 <= k <= len(memory):
             raise ValueError(f"k must be from 1 to the {len(memory)} memories stored, got {k}")
-        if n_steps is None:
-            n_steps = 100 if memory.n_values == memory.n_features else 1
-        recall = memory.recall(asked, n_steps, tol=tol, trace=trace)
+        if memory.n_values == memory.n_features:
+            asked = memory.recall(queries, 0).state  # converted, and nobody else's
+            recall = memory.recall(
+                asked, 100 if n_steps is None else n_steps, tol=tol, trace=trace
+            )
+        else:
+            recall = memory.recall(
+                queries, 1 if n_steps is None else n_steps, tol=tol, trace=trace
+            )
+            asked = np.asarray(recall._asked)
         return Answer(recall, asked, state, k, self._min_margin, self._max_energy)
 
     def nearest(self, queries: npt.ArrayLike, k: int = 1) -> tuple[Array, Array]:
@@ -889,7 +902,7 @@ class LivingMemory:
         """
         state = self._now()
         rows, scores = state.memory.nearest(queries, k)
-        return np.asarray(state.ids.rows[rows]), scores
+        return state.field_of(_ID, rows), scores
 
     # ------------------------------------------------------------------- copies and pickles --
 
@@ -898,9 +911,7 @@ class LivingMemory:
             state = self._state
             return {
                 "memory": state.memory.copy(),
-                "ids": list(state.ids.rows),
-                "labels": list(state.labels.rows),
-                "metadata": list(state.metadata.rows),
+                "records": list(state.records.rows),
                 "ages": None if state.ages is None else state.ages.rows.copy(),
                 "clock": state.clock,
                 "shift": state.shift,
@@ -914,7 +925,7 @@ class LivingMemory:
 
     def __setstate__(self, found: dict[str, Any]) -> None:
         self.__dict__.update(found["settings"])
-        names = ("memory", "ids", "labels", "metadata", "ages", "clock", "shift")
+        names = ("memory", "records", "ages", "clock", "shift")
         self._start(*(found[name] for name in names))
 
     def copy(self) -> LivingMemory:
@@ -941,9 +952,9 @@ class LivingMemory:
         prior = state.memory.prior
         shown = np.ones(n) if prior is None else prior
         columns: list[tuple[str, Iterable[str]]] = [
-            ("id", (repr(i) for i in state.ids.rows[newest])),
-            ("label", ("" if x is None else str(x) for x in state.labels.rows[newest])),
-            ("metadata", ("" if x is None else str(x) for x in state.metadata.rows[newest])),
+            ("id", (repr(i) for i, _, _ in state.records.rows[newest])),
+            ("label", ("" if x is None else str(x) for _, x, _ in state.records.rows[newest])),
+            ("metadata", ("" if x is None else str(x) for *_, x in state.records.rows[newest])),
             ("prior", (f"{p:.3g}" for p in shown[newest])),
         ]
         return f"<p>{html.escape(repr(self))}</p>" + _table(columns, min(n, _N_SHOWN), n)
