@@ -20,8 +20,8 @@
 #include <stdlib.h>
 
 enum {
-    SPAN_ROWS = 2048,      /* rows that a span has on average at least */
-    SHORT_ROWS = 4096,     /* shorter spans are joined with short neighbours */
+    SPAN_ROWS = 4096,      /* rows that a span has on average at least */
+    SHORT_ROWS = 8192,     /* shorter spans are joined with short neighbours */
     SLACK_BYTES = 1 << 16, /* room that is not worth a copy */
 };
 

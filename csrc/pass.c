@@ -195,8 +195,14 @@ typedef struct tile {
     const char *patterns, *values;
     const char *scales;
     const double *priors; /* NULL: all 1 */
-    const char *ahead;    /* values of the rows after it, where they follow */
+    const char *ahead;    /* values of the rows after it, or near them; NULL: not known */
 } tile;
+
+/* What is likely to be read next, to be fetched early. Rows of the chunk that the list has no part in,
+ * as some were removed, are mostly few. */
+static const char *rows_ahead(const uhn_chunk *chunk, size_t at, size_t bytes) {
+    return at + UHN_TILE <= chunk->capacity ? chunk->values + at * bytes : NULL;
+}
 
 static tile load_tile(const uhn_pass *pass, const uhn_problem *problem, size_t row, size_t n,
                       scratch *s) {
@@ -216,26 +222,27 @@ static tile load_tile(const uhn_pass *pass, const uhn_problem *problem, size_t r
         t.values = span->chunk->values ? span->chunk->values + at * nv : NULL;
         return t;
     }
-    const size_t end = span->offset + span->n_rows;
-    if (at + n <= end) {
+    if (at + n <= span->offset + span->n_rows) {
         const uhn_chunk *chunk = span->chunk;
         t.patterns = chunk->patterns + at * nf;
         t.values = chunk->values + at * nv;
         if (statistic) t.scales = chunk->scales[statistic] + at * size;
-        if (at + n + UHN_TILE <= end) t.ahead = t.values + UHN_TILE * nv;
+        t.ahead = rows_ahead(chunk, at + n, nv);
     } else {
+        const bool apart = span->chunk->values != span->chunk->patterns;
         for (size_t done = 0; done < n; span++) {
             const uhn_chunk *chunk = span->chunk;
             at = uhn_span_at(span, row + done);
             const size_t m = UHN_MIN(span->offset + span->n_rows - at, n - done);
             memcpy(s->patterns + done * nf, chunk->patterns + at * nf, m * nf);
-            memcpy(s->values + done * nv, chunk->values + at * nv, m * nv);
+            if (apart) memcpy(s->values + done * nv, chunk->values + at * nv, m * nv);
             if (statistic)
                 memcpy(s->scales + done * size, chunk->scales[statistic] + at * size, m * size);
             done += m;
+            t.ahead = rows_ahead(chunk, at + m, nv);
         }
         t.patterns = s->patterns;
-        t.values = s->values;
+        t.values = apart ? s->values : s->patterns;
         if (statistic) t.scales = s->scales;
     }
     if (shape->similarity.logs)
