@@ -262,14 +262,17 @@ def test_ids_belong_to_the_rows_of_an_answer() -> None:
     def read() -> None:
         while not done.is_set():
             ids = memory.ids
-            answer = memory.recall(code(ids[::7]), 1)
-            near, _ = memory.nearest(code(ids[::7]))
-            for found in (answer.ids[:, 0], near[:, 0]):
-                n_asked[0] += 1
-                for i, x in zip(found, answer.state, strict=True):
-                    if found is not near[:, 0] and not np.allclose(code([i])[0], x, atol=1e-6):
-                        wrong.append((i, x))
-            assert len(ids) == 40
+            queries = code(ids[::7])
+            answer = memory.recall(queries, 1)
+            near, scores = memory.nearest(queries)
+            distance = ((code(near[:, 0].tolist()) - queries) ** 2).sum(1)
+            n_asked[0] += 1
+            if not (
+                len(ids) == 40
+                and np.allclose(code(answer.ids[:, 0].tolist()), answer.state, atol=1e-6)
+                and np.allclose(distance, -scores[:, 0], atol=1e-6)
+            ):
+                wrong.append((answer.ids, near))
 
     def guarded() -> None:
         try:
