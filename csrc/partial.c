@@ -219,16 +219,9 @@ static uhn_status make_fragment(uhn_partial *p, uhn_pass *pass, uhn_problem *pro
         done += m;
     }
     const uhn_rows_context context = {problem->list, problem->first_row, bytes, 0};
-    for (size_t r = 0; r < n; r++) {
+    for (size_t r = 0; r < n; r++)
         memcpy(f->values + r * bytes, uhn_list_row(&context, (int64_t)(f->first + r)), bytes);
-        const uhn_span *span = uhn_list_span(problem->list, start + r);
-        const char *prior = span->chunk->prior;
-        const float one = 1;
-        const double one_double = 1;
-        if (prior) memcpy(f->prior + r * size, prior + (start + r - span->first) * size, size);
-        else if (p->dtype == UHN_FLOAT32) memcpy(f->prior + r * size, &one, size);
-        else memcpy(f->prior + r * size, &one_double, size);
-    }
+    uhn_list_priors(problem->list, p->dtype, start, n, f->prior);
     return UHN_OK;
 }
 
@@ -415,8 +408,7 @@ static uhn_node *reduce(const uhn_partial *p, size_t i, size_t j) {
         for (size_t r = 0; r < n; r++)
             ones &= (p->dtype == UHN_FLOAT32 ? (double)((float *)prior)[r]
                                              : ((double *)prior)[r]) == 1;
-        list->has_prior = !ones;
-        list->spans[0].chunk->prior = ones ? NULL : prior;
+        list->prior = ones ? NULL : prior;
         uhn_partial holder = {.n_nodes = 1,
                               .nodes = &node,
                               .n_queries = p->n_queries,
@@ -437,7 +429,6 @@ static uhn_node *reduce(const uhn_partial *p, size_t i, size_t j) {
                          .context = &holder};
         pass.shape.equation = &equation;
         status = uhn_pass_sums(&pass);
-        list->spans[0].chunk->prior = NULL;
     }
     uhn_list_release(list);
     free(scores);

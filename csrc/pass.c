@@ -267,7 +267,7 @@ typedef struct tile {
     const char *patterns, *values;
     const char *scales;
     const double *priors; /* NULL: all 1 */
-    const char *ahead;    /* values of the rows after it, where they follow */
+    const char *ahead;    /* values of the rows after it, or near them; NULL: not known */
     uhn_part part;        /* where features may be missing */
     const char *known;    /* of the values, 1 or 0; NULL: all are known */
 } tile;
@@ -319,6 +319,12 @@ static void load_tile_parts(const uhn_pass *pass, tile *t, scratch *s) {
     t->ahead = NULL;
 }
 
+/* What is likely to be read next, to be fetched early. Rows of the chunk that the list has no part in,
+ * as some were removed, are mostly few. */
+static const char *rows_ahead(const uhn_chunk *chunk, size_t at, size_t bytes) {
+    return at + UHN_TILE <= chunk->capacity ? chunk->values + at * bytes : NULL;
+}
+
 static tile load_tile(const uhn_pass *pass, const uhn_problem *problem, size_t row, size_t n,
                       scratch *s) {
     const uhn_shape *shape = &pass->shape;
@@ -327,43 +333,38 @@ static tile load_tile(const uhn_pass *pass, const uhn_problem *problem, size_t r
     tile t = {.row = row, .n = n, .global = (int64_t)(problem->first_row + row)};
     const uhn_list *list = problem->list;
     const uhn_span *span = uhn_list_span(list, row);
-    size_t at = row - span->first;
+    size_t at = uhn_span_at(span, row);
+    if (list->prior) {
+        shape->kernels->widen(list->prior + row * size, n, s->priors);
+        t.priors = s->priors;
+    }
     if (problem->given) {
         /* One chunk, whose patterns nobody needs. */
         t.values = span->chunk->values ? span->chunk->values + at * nv : NULL;
-        if (list->has_prior) {
-            shape->kernels->widen(span->chunk->prior + at * size, n, s->priors);
-            t.priors = s->priors;
-        }
         return t;
     }
-    if (at + n <= span->n_rows) {
+    if (at + n <= span->offset + span->n_rows) {
         const uhn_chunk *chunk = span->chunk;
         t.patterns = chunk->patterns + at * nf;
         t.values = chunk->values + at * nv;
         if (statistic) t.scales = chunk->scales[statistic] + at * size;
-        if (list->has_prior && chunk->prior) {
-            shape->kernels->widen(chunk->prior + at * size, n, s->priors);
-            t.priors = s->priors;
-        }
-        if (at + n + UHN_TILE <= span->n_rows) t.ahead = t.values + UHN_TILE * nv;
+        t.ahead = rows_ahead(chunk, at + n, nv);
     } else {
-        for (size_t done = 0; done < n; span++, at = 0) {
+        const bool apart = span->chunk->values != span->chunk->patterns;
+        for (size_t done = 0; done < n; span++) {
             const uhn_chunk *chunk = span->chunk;
-            const size_t m = UHN_MIN(span->n_rows - at, n - done);
+            at = uhn_span_at(span, row + done);
+            const size_t m = UHN_MIN(span->offset + span->n_rows - at, n - done);
             memcpy(s->patterns + done * nf, chunk->patterns + at * nf, m * nf);
-            memcpy(s->values + done * nv, chunk->values + at * nv, m * nv);
+            if (apart) memcpy(s->values + done * nv, chunk->values + at * nv, m * nv);
             if (statistic)
                 memcpy(s->scales + done * size, chunk->scales[statistic] + at * size, m * size);
-            for (size_t r = 0; list->has_prior && r < m; r++)
-                s->priors[done + r] =
-                    chunk->prior ? uhn_get(shape->dtype, chunk->prior, at + r) : 1;
             done += m;
+            t.ahead = rows_ahead(chunk, at + m, nv);
         }
         t.patterns = s->patterns;
-        t.values = s->values;
+        t.values = apart ? s->values : s->patterns;
         if (statistic) t.scales = s->scales;
-        if (list->has_prior) t.priors = s->priors;
     }
     if (problem->width && !problem->open_start) load_column(pass, problem, &t, s);
     if (shape->missing) load_tile_parts(pass, &t, s);
@@ -1007,7 +1008,7 @@ uhn_status uhn_pass_check(const uhn_memory *memory, uhn_list *list,
         return uhn_fail(error, UHN_BAD_PARAMETER,
                         "a similarity of the caller's own is not defined where features are "
                         "missing; use a built-in one");
-    if (list->has_prior && separation && !separation->has_prior)
+    if (list->prior && separation && !separation->has_prior)
         return uhn_fail(
             error, UHN_BAD_PARAMETER,
             "separation '%s' has no meaning for prior weights; use softmax, sparsemax, entmax "

@@ -82,7 +82,7 @@ const void *uhn_list_row(const void *context, int64_t index) {
     const uhn_rows_context *rows = context;
     const size_t row = (size_t)index - rows->first_row;
     const uhn_span *span = uhn_list_span(rows->list, row);
-    return span->chunk->values + (row - span->first) * rows->bytes + rows->offset;
+    return span->chunk->values + uhn_span_at(span, row) * rows->bytes + rows->offset;
 }
 
 typedef struct finish_context {

@@ -58,6 +58,7 @@ PROGRAMS = [
     "test_alloc",
     "test_dense",
     "test_sdm",
+    "test_edit",
     "example",
 ]
 ASAN = "-fsanitize=address,undefined"

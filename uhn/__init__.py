@@ -28,6 +28,7 @@ from ._core import (
     similarity,
 )
 from .io import load
+from .living import LivingMemory
 from .models import (
     BidirectionalAssociativeMemory,
     ContinuousHopfieldNetwork,
@@ -48,6 +49,7 @@ __all__ = [
     "ContinuousSDM",
     "DenseAssociativeMemory",
     "HopfieldNetwork",
+    "LivingMemory",
     "MeanShiftMemory",
     "Memory",
     "ModernHopfieldNetwork",

@@ -123,6 +123,16 @@ class Memory:
         mask: npt.ArrayLike | None = None,
         copy: bool = False,
     ) -> Memory: ...
+    def remove(self, rows: npt.ArrayLike) -> Memory: ...
+    def replace(
+        self,
+        rows: npt.ArrayLike,
+        patterns: npt.ArrayLike,
+        values: npt.ArrayLike | None = None,
+        *,
+        prior: npt.ArrayLike | None = None,
+    ) -> Memory: ...
+    def set_prior(self, prior: npt.ArrayLike, rows: npt.ArrayLike | None = None) -> Memory: ...
     def retrieve(
         self,
         queries: npt.ArrayLike,

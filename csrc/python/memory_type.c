@@ -80,8 +80,8 @@ static void memory_dealloc(Memory *self) {
     Py_DECREF(type);
 }
 
-/* Makes room for one loan more, and forgets those that were returned. */
-static int reserve_loan(Memory *self) {
+/* Forgets the loans that were returned. */
+static void forget_loans(Memory *self) {
     size_t kept = 0;
     for (size_t i = 0; i < self->n_loans; i++) {
         if (self->loans[i]->patterns) {
@@ -91,7 +91,12 @@ static int reserve_loan(Memory *self) {
         }
     }
     self->n_loans = kept;
-    uhnpy_loan **loans = PyMem_Realloc(self->loans, (kept + 1) * sizeof *loans);
+}
+
+/* Makes room for one loan more. */
+static int reserve_loan(Memory *self) {
+    forget_loans(self);
+    uhnpy_loan **loans = PyMem_Realloc(self->loans, (self->n_loans + 1) * sizeof *loans);
     if (!loans) {
         PyErr_NoMemory();
         return -1;
@@ -255,12 +260,22 @@ static uhn_memory *new_handle(const delivery *rows, size_t first_row) {
     return status == UHN_OK ? handle : uhnpy_raise(status, NULL);
 }
 
+/* UHN_OK if rows are inside the domain of the similarity. */
+static uhn_status check_domain(const uhnpy_equation *equation, const delivery *rows,
+                               const uhn_run *run, uhn_error *error) {
+    const uhn_row_info *info =
+        equation->score ? NULL : uhn_similarity_info(equation->core.similarity);
+    return info && info->non_negative
+               ? uhn_check_rows(uhnpy_dtype(rows->patterns.type), rows->patterns.data,
+                                rows->patterns.n_rows, rows->patterns.n_columns,
+                                &equation->core, "patterns", run, error)
+               : UHN_OK;
+}
+
 /* Checks the domain of the similarity and hands the rows to the core, which borrows the arrays
  * or copies them. With `unseen` nobody looks at them before they are asked. `*loan` is what the memory may have borrowed. */
 static int store_rows(uhn_memory *handle, const uhnpy_equation *equation, const delivery *rows,
                       bool copy, bool unseen, uhnpy_loan **loan) {
-    const uhn_row_info *info =
-        equation->score ? NULL : uhn_similarity_info(equation->core.similarity);
     bool borrow =
         !copy || (rows->patterns.fresh && (!rows->values.array || rows->values.fresh));
     *loan = NULL;
@@ -287,10 +302,8 @@ static int store_rows(uhn_memory *handle, const uhnpy_equation *equation, const 
     uhnpy_run run;
     uhnpy_run_begin(&run, equation, rows->patterns.type, rows->patterns.n_columns);
     core.run = &run.core;
-    if (info && info->non_negative && !unseen) {
-        status = uhn_check_rows(uhnpy_dtype(rows->patterns.type), core.patterns, core.n_rows,
-                                rows->patterns.n_columns, &equation->core, "patterns",
-                                &run.core, &error);
+    if (!unseen) {
+        status = check_domain(equation, rows, &run.core, &error);
     }
     if (status == UHN_OK) {
         status = uhn_memory_store(handle, &core, &error);
@@ -425,6 +438,175 @@ static PyObject *memory_store(Memory *self, PyObject *const *args, Py_ssize_t n_
         return NULL;
     }
     return Py_NewRef((PyObject *)self);
+}
+
+/* ------------------------------------------------------------------------------- editing -- */
+
+/* Numbers of rows, one (*single) or a 1-D array of them, as a new array of int64. Those below 0 count from the end. */
+static PyArrayObject *take_numbers(PyObject *object, size_t n_patterns, bool *single) {
+    PyArrayObject *any =
+        (PyArrayObject *)PyArray_FromAny(object, NULL, 0, 0, NPY_ARRAY_ENSUREARRAY, NULL);
+    if (!any) {
+        return NULL;
+    }
+    bool empty_list = PyArray_SIZE(any) == 0 && !PyArray_Check(object);
+    if (PyArray_NDIM(any) > 1 || !(PyArray_ISINTEGER(any) || empty_list)) {
+        PyObject *shape = uhnpy_shape(any);
+        if (shape) {
+            PyErr_Format(PyExc_TypeError,
+                         "rows must be an integer or a 1-D array of integers, not %s of dtype "
+                         "%S and shape %R%s",
+                         Py_TYPE(object)->tp_name, (PyObject *)PyArray_DESCR(any), shape,
+                         PyArray_ISBOOL(any) ? "; use np.flatnonzero(mask)" : "");
+            Py_DECREF(shape);
+        }
+        Py_DECREF(any);
+        return NULL;
+    }
+    bool below = PyArray_ISSIGNED(any);
+    *single = PyArray_NDIM(any) == 0;
+    PyArrayObject *rows =
+        (PyArrayObject *)PyArray_FromArray(any, PyArray_DescrFromType(NPY_INT64),
+                                           NPY_ARRAY_CARRAY | NPY_ARRAY_FORCECAST |
+                                               NPY_ARRAY_ENSURECOPY);
+    Py_DECREF(any);
+    npy_intp n = rows ? PyArray_SIZE(rows) : 0;
+    int64_t *numbers = n ? PyArray_DATA(rows) : NULL;
+    for (npy_intp i = 0; i < n; i++) {
+        int64_t row = numbers[i] < 0 && below ? numbers[i] + (int64_t)n_patterns : numbers[i];
+        if (row < 0 || (uint64_t)row >= n_patterns) {
+            PyErr_Format(PyExc_IndexError,
+                         below ? "row %lld is out of range for a memory of %zu patterns"
+                               : "row %llu is out of range for a memory of %zu patterns",
+                         (long long)numbers[i], n_patterns);
+            Py_DECREF(rows);
+            return NULL;
+        }
+        numbers[i] = row;
+    }
+    return rows;
+}
+
+_Static_assert(sizeof(size_t) == sizeof(int64_t), "row numbers are handed on as they are");
+
+static PyObject *memory_remove(Memory *self, PyObject *const *args, Py_ssize_t n_args,
+                               PyObject *kwnames) {
+    static const uhnpy_signature signature = {"remove", 1, 1, 1, {UHNPY_rows}};
+    PyObject *given[1];
+    bool single;
+    if (uhnpy_parse(state_of((PyObject *)self), &signature, args, n_args, kwnames, given) < 0) {
+        return NULL;
+    }
+    PyArrayObject *rows =
+        take_numbers(given[0], self->handle ? uhn_memory_n_patterns(self->handle) : 0, &single);
+    if (!rows) {
+        return NULL;
+    }
+    uhn_status status = UHN_OK;
+    uhn_error error = {.status = UHN_OK};
+    if (PyArray_SIZE(rows)) {
+        uhnpy_run run;
+        uhnpy_run_begin_plain(&run);
+        status = uhn_memory_remove(self->handle, PyArray_DATA(rows), (size_t)PyArray_SIZE(rows),
+                                   &error);
+        uhnpy_run_end(&run);
+        forget_loans(self);
+    }
+    Py_DECREF(rows);
+    return status == UHN_OK ? Py_NewRef((PyObject *)self) : uhnpy_raise(status, &error);
+}
+
+static PyObject *memory_replace(Memory *self, PyObject *const *args, Py_ssize_t n_args,
+                                PyObject *kwnames) {
+    static const uhnpy_signature signature = {
+        "replace", 2, 3, 4, {UHNPY_rows, UHNPY_patterns, UHNPY_values, UHNPY_prior}};
+    const uhnpy_state *state = state_of((PyObject *)self);
+    PyObject *given[4];
+    if (uhnpy_parse(state, &signature, args, n_args, kwnames, given) < 0) {
+        return NULL;
+    }
+    if (!self->handle) {
+        return uhnpy_fail(PyExc_ValueError, "the memory is empty: there is nothing to replace");
+    }
+    delivery with;
+    bool single;
+    if (take_delivery(state, &self->equation, uhnpy_type(self->handle), given[1], given[2],
+                      given[3], NULL, &with) < 0) {
+        return NULL;
+    }
+    PyArrayObject *rows = NULL;
+    PyObject *result = NULL;
+    if (check_delivery(self->handle, &with) < 0 ||
+        !(rows = take_numbers(given[0], uhn_memory_n_patterns(self->handle), &single))) {
+        goto done;
+    }
+    if ((size_t)PyArray_SIZE(rows) != with.patterns.n_rows) {
+        PyErr_Format(PyExc_ValueError, "%zu patterns were given in the place of %zd rows",
+                     with.patterns.n_rows, PyArray_SIZE(rows));
+        goto done;
+    }
+    uhn_rows core = {
+        .patterns = with.patterns.data,
+        .values = with.values.array ? with.values.data : NULL,
+        .prior = with.prior.array ? PyArray_DATA(with.prior.array) : NULL,
+        .n_rows = with.patterns.n_rows,
+        .missing = self->equation.core.missing,
+    };
+    uhn_error error = {.status = UHN_OK};
+    uhnpy_run run;
+    uhnpy_run_begin(&run, &self->equation, with.patterns.type, with.patterns.n_columns);
+    core.run = &run.core;
+    uhn_status status = check_domain(&self->equation, &with, &run.core, &error);
+    if (status == UHN_OK) {
+        status = uhn_memory_replace(self->handle, PyArray_DATA(rows), &core, &error);
+    }
+    uhnpy_run_end(&run);
+    forget_loans(self);
+    result = status == UHN_OK ? Py_NewRef((PyObject *)self) : uhnpy_raise(status, &error);
+done:
+    Py_XDECREF(rows);
+    drop_delivery(&with);
+    return result;
+}
+
+static PyObject *memory_set_prior(Memory *self, PyObject *const *args, Py_ssize_t n_args,
+                                  PyObject *kwnames) {
+    static const uhnpy_signature signature = {"set_prior", 1, 2, 2, {UHNPY_prior, UHNPY_rows}};
+    const uhnpy_state *state = state_of((PyObject *)self);
+    PyObject *given[2];
+    if (uhnpy_parse(state, &signature, args, n_args, kwnames, given) < 0) {
+        return NULL;
+    }
+    size_t n = self->handle ? uhn_memory_n_patterns(self->handle) : 0;
+    PyArrayObject *rows = NULL;
+    delivery with = {.patterns = {.n_rows = n}};
+    with.patterns.type = self->handle ? uhnpy_type(self->handle) : NPY_DOUBLE;
+    if (uhnpy_given(given[1])) {
+        rows = take_numbers(given[1], n, &with.patterns.single);
+        if (!rows) {
+            return NULL;
+        }
+        with.patterns.n_rows = (size_t)PyArray_SIZE(rows);
+    }
+    uhn_status status = UHN_OK;
+    uhn_error error = {.status = UHN_OK};
+    PyObject *result = NULL;
+    if (take_prior(state, &self->equation, given[0], &with) < 0) {
+        goto done;
+    }
+    if (self->handle) {
+        uhnpy_run run;
+        uhnpy_run_begin_plain(&run);
+        status =
+            uhn_memory_set_prior(self->handle, rows ? PyArray_DATA(rows) : NULL,
+                                 with.patterns.n_rows, PyArray_DATA(with.prior.array), &error);
+        uhnpy_run_end(&run);
+    }
+    result = status == UHN_OK ? Py_NewRef((PyObject *)self) : uhnpy_raise(status, &error);
+done:
+    Py_XDECREF(rows);
+    drop_delivery(&with);
+    return result;
 }
 
 /* ----------------------------------------------------------------------------- computing -- */
@@ -571,9 +753,16 @@ static Py_ssize_t memory_length(Memory *self) { return (Py_ssize_t)n_patterns(se
 
 typedef enum { PATTERNS, VALUES, PRIOR } part;
 
+/* The rows as they are now, for calls that read more than once while other threads edit; NULL with an
+ * exception. */
+static uhn_memory *hold(const Memory *self) {
+    uhn_memory *still = NULL;
+    uhn_status status = uhn_memory_copy(self->handle, &still);
+    return status == UHN_OK ? still : uhnpy_raise(status, NULL);
+}
+
 /* A new array with rows [start, start + n) of one part. */
-static PyObject *read_rows(const Memory *self, part which, size_t start, size_t n) {
-    const uhn_memory *handle = self->handle;
+static PyObject *read_rows(const uhn_memory *handle, part which, size_t start, size_t n) {
     size_t width =
         which == VALUES ? uhn_memory_n_values(handle) : uhn_memory_n_features(handle);
     npy_intp dims[2] = {(npy_intp)n, (npy_intp)width};
@@ -593,24 +782,48 @@ static PyObject *read_rows(const Memory *self, part which, size_t start, size_t 
     return array;
 }
 
-/* The patterns: a read-only view of them if they lie together, else a copy. *viewed says which.
- * */
+/* All rows of one part. */
+static PyObject *read_part(const Memory *self, part which) {
+    uhn_memory *still = hold(self);
+    PyObject *array = still ? read_rows(still, which, 0, uhn_memory_n_patterns(still)) : NULL;
+    uhn_memory_free(still);
+    return array;
+}
+
+static void drop_held(PyObject *capsule) {
+    uhn_memory_free(PyCapsule_GetPointer(capsule, "uhn.rows"));
+}
+
+/* The patterns: a read-only view of them if they lie together, else a copy. *viewed says which. A view
+ * keeps the rows it shows, whatever is stored into or taken out of the memory. */
 static PyObject *patterns_array(Memory *self, bool *viewed) {
     *viewed = false;
     if (!self->handle) {
         npy_intp none[2] = {0, 0};
         return PyArray_SimpleNew(2, none, NPY_DOUBLE);
     }
-    size_t n = uhn_memory_n_patterns(self->handle);
-    const void *data = n ? uhn_memory_view(self->handle, 0, n) : NULL;
-    if (!data) {
-        return read_rows(self, PATTERNS, 0, n);
+    uhn_memory *still = hold(self);
+    if (!still) {
+        return NULL;
     }
-    npy_intp dims[2] = {(npy_intp)n, (npy_intp)uhn_memory_n_features(self->handle)};
-    PyObject *array = PyArray_New(&PyArray_Type, 2, dims, uhnpy_type(self->handle), NULL,
-                                  (void *)data, 0, NPY_ARRAY_CARRAY_RO, NULL);
-    if (array &&
-        PyArray_SetBaseObject((PyArrayObject *)array, Py_NewRef((PyObject *)self)) < 0) {
+    size_t n = uhn_memory_n_patterns(still);
+    const void *data = n ? uhn_memory_view(still, 0, n) : NULL;
+    if (!data) {
+        PyObject *array = read_rows(still, PATTERNS, 0, n);
+        uhn_memory_free(still);
+        return array;
+    }
+    PyObject *capsule = PyCapsule_New(still, "uhn.rows", drop_held);
+    if (!capsule) {
+        uhn_memory_free(still);
+        return NULL;
+    }
+    npy_intp dims[2] = {(npy_intp)n, (npy_intp)uhn_memory_n_features(still)};
+    PyObject *array = PyArray_New(&PyArray_Type, 2, dims, uhnpy_type(still), NULL, (void *)data,
+                                  0, NPY_ARRAY_CARRAY_RO, NULL);
+    if (!array) {
+        Py_DECREF(capsule);
+    } else if (PyArray_SetBaseObject((PyArrayObject *)array, capsule) < 0) {
         Py_CLEAR(array);
     }
     *viewed = array != NULL;
@@ -666,9 +879,10 @@ static PyObject *read_row(Memory *self, Py_ssize_t i) {
     }
     npy_intp dims[1] = {(npy_intp)uhn_memory_n_features(self->handle)};
     PyObject *array = PyArray_SimpleNew(1, dims, uhnpy_type(self->handle));
-    if (array) {
-        uhn_memory_read(self->handle, (size_t)i, 1, PyArray_DATA((PyArrayObject *)array), NULL,
-                        NULL);
+    if (array && uhn_memory_read(self->handle, (size_t)i, 1,
+                                 PyArray_DATA((PyArrayObject *)array), NULL, NULL) != UHN_OK) {
+        Py_CLEAR(array); /* it was removed a moment ago */
+        PyErr_Format(PyExc_IndexError, "index %zd is out of range: patterns were removed", i);
     }
     return array;
 }
@@ -678,21 +892,28 @@ static PyObject *read_slice(Memory *self, PyObject *slice) {
     if (PySlice_Unpack(slice, &start, &stop, &step) < 0) {
         return NULL;
     }
-    Py_ssize_t n = PySlice_AdjustIndices(memory_length(self), &start, &stop, step);
     if (!self->handle) {
         bool viewed;
         return patterns_array(self, &viewed);
     }
+    uhn_memory *still = hold(self);
+    if (!still) {
+        return NULL;
+    }
+    Py_ssize_t n =
+        PySlice_AdjustIndices((Py_ssize_t)uhn_memory_n_patterns(still), &start, &stop, step);
+    PyArrayObject *array;
     if (step == 1 || n == 0) {
-        return read_rows(self, PATTERNS, n ? (size_t)start : 0, (size_t)n);
+        array = (PyArrayObject *)read_rows(still, PATTERNS, n ? (size_t)start : 0, (size_t)n);
+    } else {
+        npy_intp dims[2] = {n, (npy_intp)uhn_memory_n_features(still)};
+        array = (PyArrayObject *)PyArray_SimpleNew(2, dims, uhnpy_type(still));
+        for (Py_ssize_t i = 0; array && i < n; i++) {
+            uhn_memory_read(still, (size_t)(start + i * step), 1, PyArray_GETPTR2(array, i, 0),
+                            NULL, NULL);
+        }
     }
-    npy_intp dims[2] = {n, (npy_intp)uhn_memory_n_features(self->handle)};
-    PyArrayObject *array =
-        (PyArrayObject *)PyArray_SimpleNew(2, dims, uhnpy_type(self->handle));
-    for (Py_ssize_t i = 0; array && i < n; i++) {
-        uhn_memory_read(self->handle, (size_t)(start + i * step), 1,
-                        PyArray_GETPTR2(array, i, 0), NULL, NULL);
-    }
+    uhn_memory_free(still);
     return (PyObject *)array;
 }
 
@@ -732,7 +953,13 @@ static PyObject *read_chosen(Memory *self, PyObject *key) {
     if (!rows) {
         return NULL;
     }
-    Py_ssize_t n = PyArray_DIM(rows, 0), length = memory_length(self);
+    uhn_memory *still = self->handle ? hold(self) : NULL;
+    if (self->handle && !still) {
+        Py_DECREF(rows);
+        return NULL;
+    }
+    Py_ssize_t n = PyArray_DIM(rows, 0);
+    Py_ssize_t length = still ? (Py_ssize_t)uhn_memory_n_patterns(still) : 0;
     npy_intp dims[2] = {n, self->handle ? (npy_intp)uhn_memory_n_features(self->handle) : 0};
     int type = self->handle ? uhnpy_type(self->handle) : NPY_DOUBLE;
     PyArrayObject *array = (PyArrayObject *)PyArray_SimpleNew(2, dims, type);
@@ -745,10 +972,10 @@ static PyObject *read_chosen(Memory *self, PyObject *key) {
                          (long long)given, length);
             Py_CLEAR(array);
         } else {
-            uhn_memory_read(self->handle, (size_t)row, 1, PyArray_GETPTR2(array, i, 0), NULL,
-                            NULL);
+            uhn_memory_read(still, (size_t)row, 1, PyArray_GETPTR2(array, i, 0), NULL, NULL);
         }
     }
+    uhn_memory_free(still);
     Py_DECREF(rows);
     return (PyObject *)array;
 }
@@ -922,7 +1149,7 @@ static PyObject *get_values(Memory *self, void *closure) {
         bool viewed;
         return patterns_array(self, &viewed);
     }
-    return read_rows(self, VALUES, 0, n_patterns(self));
+    return read_part(self, VALUES);
 }
 
 static PyObject *get_prior(Memory *self, void *closure) {
@@ -930,15 +1157,12 @@ static PyObject *get_prior(Memory *self, void *closure) {
     if (!self->handle || !uhn_memory_has_prior(self->handle)) {
         Py_RETURN_NONE;
     }
-    return read_rows(self, PRIOR, 0, n_patterns(self));
+    return read_part(self, PRIOR);
 }
 
 static PyObject *memory_sizeof(Memory *self, PyObject *unused) {
     (void)unused;
-    size_t owned = 0;
-    if (self->handle) {
-        uhn_memory_bytes(self->handle, &owned);
-    }
+    size_t owned = self->handle ? uhn_memory_held(self->handle) : 0;
     return PyLong_FromSize_t((size_t)Py_TYPE(self)->tp_basicsize +
                              self->n_loans * sizeof *self->loans + owned);
 }
@@ -1052,6 +1276,7 @@ static PyObject *memory_copy(Memory *self, PyObject *unused) {
             return uhnpy_raise(status, NULL);
         }
     }
+    forget_loans(self);
     if (self->n_loans) {
         other->loans = PyMem_Malloc(self->n_loans * sizeof *other->loans);
         if (!other->loans) {
@@ -1079,10 +1304,10 @@ static PyObject *take_apart(Memory *self, bool copies) {
     }
     if (still->handle) {
         bool viewed;
-        Py_SETREF(parts[0], copies ? read_rows(still, PATTERNS, 0, n_patterns(still))
-                                   : patterns_array(still, &viewed));
+        Py_SETREF(parts[0],
+                  copies ? read_part(still, PATTERNS) : patterns_array(still, &viewed));
         if (!uhn_memory_is_autoassociative(still->handle)) {
-            Py_SETREF(parts[1], read_rows(still, VALUES, 0, n_patterns(still)));
+            Py_SETREF(parts[1], read_part(still, VALUES));
         }
     }
     parts[2] = get_prior(still, NULL);
@@ -1132,7 +1357,7 @@ PyObject *uhnpy_memory_read(PyObject *module, PyObject *args) {
     const Memory *self = (const Memory *)memory;
     for (int which = PATTERNS; which <= PRIOR; which++) {
         if (self->handle && strcmp(name, names[which]) == 0 && start >= 0 && n >= 0) {
-            return read_rows(self, (part)which, (size_t)start, (size_t)n);
+            return read_rows(self->handle, (part)which, (size_t)start, (size_t)n);
         }
     }
     return uhnpy_fail(PyExc_ValueError, "there are no rows [%zd, %zd) of %s", start, start + n,
@@ -1190,6 +1415,9 @@ static PyMethodDef memory_methods[] = {
 #define METHOD(name, doc)                                                                      \
     { #name, (PyCFunction)(void (*)(void))memory_##name, METH_FASTCALL | METH_KEYWORDS, doc }
     METHOD(store, store_doc),
+    METHOD(remove, remove_doc),
+    METHOD(replace, replace_doc),
+    METHOD(set_prior, set_prior_doc),
     METHOD(retrieve, retrieve_doc),
     METHOD(recall, recall_doc),
     METHOD(energy, energy_doc),

@@ -62,7 +62,8 @@
     NAME(trace)                                                                                \
     NAME(mode)                                                                                 \
     NAME(parts)                                                                                \
-    NAME(n)
+    NAME(n)                                                                                    \
+    NAME(rows)
 
 typedef enum uhnpy_name {
 #define NAME(name) UHNPY_##name,
