@@ -5,6 +5,7 @@
 #include "check.h"
 
 #include <math.h>
+#include <pthread.h>
 
 enum { MOST = 6000, WIDTH = 5, VALUES = 3, QUERIES = 3 };
 
@@ -256,6 +257,164 @@ static void test_unseen(void) {
     uhn_memory_free(memory);
 }
 
+/* Checks patterns and priors of a memory of one feature, whose patterns and priors are one number. */
+static void check_numbers(const uhn_memory *memory, const double *wanted, size_t n) {
+    double patterns[64], prior[64];
+    if (!CHECK(uhn_memory_n_patterns(memory) == n, "%zu rows", n)) return;
+    CHECK_OK(uhn_memory_read(memory, 0, n, patterns, NULL, prior));
+    CHECK(!memcmp(patterns, wanted, n * sizeof *wanted), "patterns");
+    CHECK(!memcmp(prior, wanted, n * sizeof *wanted), "priors");
+}
+
+/* Room behind the last row is filled by whoever comes first, and never where a row was removed. */
+static void test_spare(void) {
+    double first[] = {1, 2, 3, 4}, more[] = {5, 6}, other[] = {7, 8};
+    const double left[] = {1, 2, 3, 5, 6}, ours[] = {1, 2, 3, 5, 6, 5, 6},
+                 theirs[] = {1, 2, 3, 5, 6, 7, 8, 7, 8};
+    const size_t last = 3;
+    uhn_memory *memory, *copy;
+    CHECK_OK(uhn_memory_new(UHN_FLOAT64, 1, 0, 0, &memory));
+    for (int i = 0; i < 2; i++) /* two rows each: the second store leaves room */
+        CHECK_OK(uhn_memory_store(
+            memory, &(uhn_rows){.patterns = first + 2 * i, .prior = first + 2 * i, .n_rows = 2},
+            NULL));
+    const uhn_rows five = {.patterns = more, .prior = more, .n_rows = 2};
+    const uhn_rows seven = {.patterns = other, .prior = other, .n_rows = 2};
+    CHECK_OK(uhn_memory_remove(memory, &last, 1, NULL));
+    CHECK_OK(uhn_memory_store(memory, &five, NULL));
+    check_numbers(memory, left, 5);
+    CHECK_OK(uhn_memory_copy(memory, &copy));
+    CHECK_OK(uhn_memory_store(memory, &five, NULL));
+    CHECK_OK(uhn_memory_store(copy, &seven, NULL));
+    check_numbers(memory, ours, 7);
+    CHECK_OK(uhn_memory_store(copy, &seven, NULL));
+    check_numbers(memory, ours, 7);
+    check_numbers(copy, theirs, 9);
+    uhn_memory_free(memory);
+    check_numbers(copy, theirs, 9);
+    uhn_memory_free(copy);
+}
+
+/* A row that sums to 0 is refused under the number it has, and not once it is gone. */
+static void test_zero_sums(void) {
+    double rows[600][2];
+    rng r = {.state = 6};
+    fill(UHN_FLOAT64, rows, 1200, &r, FILL_POSITIVE);
+    memset(rows[400], 0, sizeof rows[400]);
+    uhn_memory *memory;
+    uhn_error error;
+    const double query[2] = {0.5, 0.25};
+    double out[2];
+    size_t gone[300];
+    uhn_equation equation = uhn_equation_default();
+    equation.similarity = UHN_SIM_kl;
+    for (size_t i = 0; i < 300; i++) gone[i] = i;
+    CHECK_OK(uhn_memory_new(UHN_FLOAT64, 2, 0, 0, &memory));
+    CHECK_OK(uhn_memory_store(memory, &(uhn_rows){.patterns = rows, .n_rows = 600}, NULL));
+    CHECK_STATUS(uhn_retrieve(memory, &equation, query, 1, NULL, out, NULL, &error),
+                 UHN_BAD_DATA);
+    CHECK(strstr(error.message, "patterns[400] sums to 0"), "%s", error.message);
+    CHECK_OK(uhn_memory_remove(memory, gone, 300, NULL));
+    CHECK_STATUS(uhn_retrieve(memory, &equation, query, 1, NULL, out, NULL, &error),
+                 UHN_BAD_DATA);
+    CHECK(strstr(error.message, "patterns[100] sums to 0"), "%s", error.message);
+    CHECK_OK(uhn_memory_remove(memory, gone + 100, 1, NULL));
+    CHECK_OK(uhn_retrieve(memory, &equation, query, 1, NULL, out, NULL, &error));
+    uhn_memory_free(memory);
+}
+
+/* Rows removed one by one leave few pieces, and most rows removed leave little room. */
+static void test_pieces(void) {
+    enum { N = 30000 };
+    static double rows[N];
+    static size_t gone[N];
+    uhn_memory *memory;
+    rng r = {.state = 7};
+    for (size_t i = 0; i < N; i++) rows[i] = (double)i;
+    CHECK_OK(uhn_memory_new(UHN_FLOAT64, 1, 0, 0, &memory));
+    CHECK_OK(uhn_memory_store(memory, &(uhn_rows){.patterns = rows, .n_rows = N}, NULL));
+    size_t most = 0;
+    for (size_t left = N; left > N - 1000; left--) {
+        gone[0] = rng_below(&r, left);
+        CHECK_OK(uhn_memory_remove(memory, gone, 1, NULL));
+        size_t n_pieces = 1;
+        for (size_t i = 1; left % 50 == 0 && i < left - 1; i++)
+            n_pieces += uhn_memory_view(memory, i - 1, 2) == NULL;
+        most = n_pieces > most ? n_pieces : most;
+    }
+    CHECK(most > 5 && most <= N / 4096 + 16, "%zu pieces", most);
+    const size_t n = uhn_memory_n_patterns(memory) - 500;
+    for (size_t i = 0; i < n; i++) gone[i] = i; /* what is left is one piece */
+    CHECK_OK(uhn_memory_remove(memory, gone, n, NULL));
+    CHECK(uhn_memory_held(memory) <= 2 * 500 * sizeof(double) + (1 << 16), "%zu bytes",
+          uhn_memory_held(memory));
+    uhn_memory_free(memory);
+}
+
+/* Readers while rows are stored, exchanged and removed: an answer is that of a moment. */
+typedef struct reading {
+    uhn_memory *memory;
+    atomic_bool done;
+    atomic_ulong n_asked, n_wrong;
+} reading;
+
+static void *read_on(void *context) {
+    reading *shared = context;
+    uhn_equation equation = uhn_equation_default();
+    equation.separation = UHN_SEP_identity;
+    equation.similarity = UHN_SIM_cosine; /* row statistics are made by whoever asks first */
+    const double query[2] = {3, 4};
+    while (!atomic_load(&shared->done)) {
+        /* Every row weighs 1; there are always as many, and their values add up to nothing. */
+        double out;
+        if (uhn_retrieve(shared->memory, &equation, query, 1, NULL, &out, NULL, NULL) !=
+                UHN_OK ||
+            out != 0)
+            atomic_fetch_add(&shared->n_wrong, 1);
+        atomic_fetch_add(&shared->n_asked, 1);
+    }
+    return NULL;
+}
+
+static void test_readers(void) {
+    enum { N = 200, BATCH = 10 };
+    static double patterns[N][2], values[N], prior[N];
+    size_t rows[N];
+    reading shared = {0};
+    pthread_t readers[2];
+    rng r = {.state = 8};
+    for (size_t i = 0; i < N; i++) {
+        patterns[i][0] = 3;
+        patterns[i][1] = 4;
+        values[i] = i % 2 ? 1 : -1; /* pairs cancel */
+        prior[i] = 2;
+    }
+    CHECK_OK(uhn_memory_new(UHN_FLOAT64, 2, 1, 0, &shared.memory));
+    const uhn_rows all = {.patterns = patterns, .values = values, .n_rows = N};
+    CHECK_OK(uhn_memory_store(shared.memory, &all, NULL));
+    for (int i = 0; i < 2; i++)
+        CHECK(pthread_create(&readers[i], NULL, read_on, &shared) == 0, "a thread");
+    for (size_t turn = 0; turn < 300; turn++) {
+        const size_t n = uhn_memory_n_patterns(shared.memory);
+        const size_t start = 2 * rng_below(&r, (n - BATCH) / 2);
+        for (size_t i = 0; i < BATCH; i++) rows[i] = start + i;
+        uhn_rows some = {.patterns = patterns, .values = values, .n_rows = BATCH};
+        const size_t what = rng_below(&r, 4);
+        if (what == 0) CHECK_OK(uhn_memory_store(shared.memory, &some, NULL));
+        if (what == 1 && n > N / 2)
+            CHECK_OK(uhn_memory_remove(shared.memory, rows, BATCH, NULL));
+        if (what == 2) CHECK_OK(uhn_memory_replace(shared.memory, rows, &some, NULL));
+        if (what == 3 && n <= N)
+            CHECK_OK(uhn_memory_set_prior(shared.memory, NULL, n, prior, NULL));
+    }
+    atomic_store(&shared.done, true);
+    for (int i = 0; i < 2; i++) pthread_join(readers[i], NULL);
+    CHECK(atomic_load(&shared.n_asked) > 0 && atomic_load(&shared.n_wrong) == 0,
+          "%lu of %lu answers are of no moment", atomic_load(&shared.n_wrong),
+          atomic_load(&shared.n_asked));
+    uhn_memory_free(shared.memory);
+}
+
 static void test_errors(void) {
     double rows[3][2] = {{1, 2}, {3, 4}, {5, 6}}, bad[2] = {1, (double)INFINITY};
     double prior[3] = {1, 2, 0};
@@ -296,6 +455,10 @@ int main(void) {
     for (uint64_t seed = 0; seed < 6; seed++) test_histories(100 + seed, 60, 2500);
     test_ring();
     test_unseen();
+    test_spare();
+    test_zero_sums();
+    test_pieces();
+    test_readers();
     test_errors();
     printf("%zu buffers given back\n", n_released);
     return check_done();
