@@ -350,7 +350,10 @@ static tile load_tile(const uhn_pass *pass, const uhn_problem *problem, size_t r
         if (statistic) t.scales = chunk->scales[statistic] + at * size;
         t.ahead = rows_ahead(chunk, at + n, nv);
     } else {
-        const bool apart = span->chunk->values != span->chunk->patterns;
+        bool apart = false; /* values that are the patterns are copied once */
+        for (const uhn_span *each = span;
+             each < list->spans + list->n_spans && each->first < row + n; each++)
+            apart |= each->chunk->values != each->chunk->patterns;
         for (size_t done = 0; done < n; span++) {
             const uhn_chunk *chunk = span->chunk;
             at = uhn_span_at(span, row + done);
