@@ -229,7 +229,12 @@ static tile load_tile(const uhn_pass *pass, const uhn_problem *problem, size_t r
         if (statistic) t.scales = chunk->scales[statistic] + at * size;
         t.ahead = rows_ahead(chunk, at + n, nv);
     } else {
-        const bool apart = span->chunk->values != span->chunk->patterns;
+        /* Values that are the patterns all through the tile need not be gathered twice. */
+        bool apart = false;
+        for (const uhn_span *piece = span; !apart; piece++) {
+            apart = piece->chunk->values != piece->chunk->patterns;
+            if (row + n <= piece->first + piece->n_rows) break;
+        }
         for (size_t done = 0; done < n; span++) {
             const uhn_chunk *chunk = span->chunk;
             at = uhn_span_at(span, row + done);
