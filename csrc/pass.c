@@ -198,10 +198,16 @@ typedef struct tile {
     const char *ahead;    /* values of the rows after it, or near them; NULL: not known */
 } tile;
 
-/* What is likely to be read next, to be fetched early. Rows of the chunk that the list has no part in,
- * as some were removed, are mostly few. */
-static const char *rows_ahead(const uhn_chunk *chunk, size_t at, size_t bytes) {
-    return at + UHN_TILE <= chunk->capacity ? chunk->values + at * bytes : NULL;
+/* What will be read next, to be fetched early: the rows from `at` on, if the span goes on or only a few
+ * rows were removed where it ends. */
+static const char *rows_ahead(const uhn_list *list, const uhn_span *span, size_t at,
+                              size_t bytes) {
+    const size_t end = span->offset + span->n_rows;
+    const uhn_span *next = span + 1 < list->spans + list->n_spans ? span + 1 : span;
+    const bool goes_on = at + UHN_TILE <= end ||
+                         (next->chunk == span->chunk && next->offset - end < UHN_TILE / 8 &&
+                          at + UHN_TILE <= next->offset + next->n_rows);
+    return goes_on ? span->chunk->values + at * bytes : NULL;
 }
 
 static tile load_tile(const uhn_pass *pass, const uhn_problem *problem, size_t row, size_t n,
@@ -227,7 +233,7 @@ static tile load_tile(const uhn_pass *pass, const uhn_problem *problem, size_t r
         t.patterns = chunk->patterns + at * nf;
         t.values = chunk->values + at * nv;
         if (statistic) t.scales = chunk->scales[statistic] + at * size;
-        t.ahead = rows_ahead(chunk, at + n, nv);
+        t.ahead = rows_ahead(list, span, at + n, nv);
     } else {
         /* Values that are the patterns all through the tile need not be gathered twice. */
         bool apart = false;
@@ -244,7 +250,7 @@ static tile load_tile(const uhn_pass *pass, const uhn_problem *problem, size_t r
             if (statistic)
                 memcpy(s->scales + done * size, chunk->scales[statistic] + at * size, m * size);
             done += m;
-            t.ahead = rows_ahead(chunk, at + m, nv);
+            t.ahead = rows_ahead(list, span, at + m, nv);
         }
         t.patterns = s->patterns;
         t.values = apart ? s->values : s->patterns;

@@ -749,6 +749,15 @@ def test_whole_half_lives_are_exact() -> None:
     assert plain.prior is not None and plain.prior.tolist() == [1 / 8, 1 / 4, 3 / 8, 1 / 2]
 
 
+def test_what_has_no_priors_does_not_fade() -> None:
+    """A separation without priors refuses to fade, and then nothing has changed."""
+    for memory in (uhn.LivingMemory(separation="max"), uhn.LivingMemory(X, separation="topk")):
+        with pytest.raises(ValueError, match="takes no prior"):
+            memory.decay(0.5)
+        memory.store(X)
+        assert memory.prior is None and memory.retrieve(X).shape == X.shape
+
+
 @pytest.mark.parametrize("dtype", cases.DTYPES, ids=["float32", "float64"])
 def test_calls_do_not_matter(dtype) -> None:
     """The same memories in other calls have the same priors and answers, bit for bit."""
