@@ -390,6 +390,7 @@ def test_a_ring_is_bounded() -> None:
     assert most < 3 * bytes_of_rows + (1 << 17)
     gc.collect()
     assert capacity <= len(labels) < 4 * capacity
+    assert len(memory._index) == capacity
 
 
 def test_sizeof_counts_what_is_kept() -> None:
