@@ -1,12 +1,17 @@
 /*
  * memory.c - the growable list of immutable chunks.
  */
+#define _DEFAULT_SOURCE /* madvise */
+
 #include "memory.h"
+
+#include <sys/mman.h>
 
 enum {
     BORROW_BYTES = 1 << 16, /* later rows smaller than this are gathered rather than borrowed */
     MAX_GROWTH = 1 << 26,   /* bytes of spare room at most */
-    POLL_ROWS = UHN_LOOK_ROWS /* rows looked at between two questions whether to stop */
+    POLL_ROWS = UHN_LOOK_ROWS, /* rows looked at between two questions whether to stop */
+    HUGE_BYTES = 1 << 22       /* chunks of at least so many may lie in huge pages */
 };
 
 /* -------------------------------------------------------------------------------------- chunks -- */
@@ -279,15 +284,28 @@ static uhn_chunk *borrow(const uhn_memory *memory, const uhn_rows *rows) {
     return chunk;
 }
 
+/* Rows for a chunk. A pass over many megabytes in pages of 4 KB waits for the page table. */
+static void *rows_new(size_t n_rows, size_t n_columns, size_t size) {
+    char *rows = uhn_alloc(n_rows, n_columns, size);
+#ifdef MADV_HUGEPAGE
+    const size_t bytes = n_rows * n_columns * size, page = 4096;
+    if (rows && bytes >= HUGE_BYTES) {
+        char *start = rows + (page - (uintptr_t)rows % page) % page;
+        (void)madvise(start, (size_t)(rows + bytes - start) / page * page, MADV_HUGEPAGE);
+    }
+#endif
+    return rows;
+}
+
 uhn_chunk *uhn_chunk_own(const uhn_memory *memory, size_t capacity) {
     const size_t size = uhn_dtype_size(memory->dtype);
     uhn_chunk *chunk = chunk_new();
     if (!chunk) return NULL;
     chunk->owned = true;
     chunk->capacity = capacity;
-    chunk->patterns = uhn_alloc(capacity, memory->n_features, size);
+    chunk->patterns = rows_new(capacity, memory->n_features, size);
     chunk->values =
-        memory->autoassociative ? chunk->patterns : uhn_alloc(capacity, memory->n_values, size);
+        memory->autoassociative ? chunk->patterns : rows_new(capacity, memory->n_values, size);
     if (!chunk->patterns || !chunk->values) {
         uhn_chunk_release(chunk);
         return NULL;

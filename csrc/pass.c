@@ -319,10 +319,16 @@ static void load_tile_parts(const uhn_pass *pass, tile *t, scratch *s) {
     t->ahead = NULL;
 }
 
-/* What is likely to be read next, to be fetched early. Rows of the chunk that the list has no part in,
- * as some were removed, are mostly few. */
-static const char *rows_ahead(const uhn_chunk *chunk, size_t at, size_t bytes) {
-    return at + UHN_TILE <= chunk->capacity ? chunk->values + at * bytes : NULL;
+/* What will be read next, to be fetched early: the rows from `at` on, if the span goes on or only a few
+ * rows were removed where it ends. */
+static const char *rows_ahead(const uhn_list *list, const uhn_span *span, size_t at,
+                              size_t bytes) {
+    const size_t end = span->offset + span->n_rows;
+    const uhn_span *next = span + 1 < list->spans + list->n_spans ? span + 1 : span;
+    const bool goes_on = at + UHN_TILE <= end ||
+                         (next->chunk == span->chunk && next->offset - end < UHN_TILE / 8 &&
+                          at + UHN_TILE <= next->offset + next->n_rows);
+    return goes_on ? span->chunk->values + at * bytes : NULL;
 }
 
 static tile load_tile(const uhn_pass *pass, const uhn_problem *problem, size_t row, size_t n,
@@ -348,12 +354,14 @@ static tile load_tile(const uhn_pass *pass, const uhn_problem *problem, size_t r
         t.patterns = chunk->patterns + at * nf;
         t.values = chunk->values + at * nv;
         if (statistic) t.scales = chunk->scales[statistic] + at * size;
-        t.ahead = rows_ahead(chunk, at + n, nv);
+        t.ahead = rows_ahead(list, span, at + n, nv);
     } else {
-        bool apart = false; /* values that are the patterns are copied once */
-        for (const uhn_span *each = span;
-             each < list->spans + list->n_spans && each->first < row + n; each++)
-            apart |= each->chunk->values != each->chunk->patterns;
+        /* Values that are the patterns all through the tile need not be gathered twice. */
+        bool apart = false;
+        for (const uhn_span *piece = span; !apart; piece++) {
+            apart = piece->chunk->values != piece->chunk->patterns;
+            if (row + n <= piece->first + piece->n_rows) break;
+        }
         for (size_t done = 0; done < n; span++) {
             const uhn_chunk *chunk = span->chunk;
             at = uhn_span_at(span, row + done);
@@ -363,7 +371,7 @@ static tile load_tile(const uhn_pass *pass, const uhn_problem *problem, size_t r
             if (statistic)
                 memcpy(s->scales + done * size, chunk->scales[statistic] + at * size, m * size);
             done += m;
-            t.ahead = rows_ahead(chunk, at + m, nv);
+            t.ahead = rows_ahead(list, span, at + m, nv);
         }
         t.patterns = s->patterns;
         t.values = apart ? s->values : s->patterns;

@@ -13,7 +13,9 @@ import math
 import pickle
 import sys
 import threading
+import time
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -218,6 +220,13 @@ def test_an_emptied_memory_keeps_its_width() -> None:
 # ---------------------------------------------------------------------- readers, room, loans --
 
 
+def wait_for(what: Callable[[], bool]) -> None:
+    """Waits until something is so, at most half a minute."""
+    end = time.monotonic() + 30
+    while not what() and time.monotonic() < end:
+        time.sleep(0.001)
+
+
 def test_readers_see_all_of_an_edit_or_nothing() -> None:
     """While all rows are exchanged again and again, an answer is of one set or of the other."""
     rng = np.random.default_rng(10)
@@ -238,6 +247,7 @@ def test_readers_see_all_of_an_edit_or_nothing() -> None:
     readers = [threading.Thread(target=read) for _ in range(2)]
     for reader in readers:
         reader.start()
+    wait_for(lambda: bool(seen))
     for turn in range(400):
         memory.replace(rows, sets[1 - turn % 2][rows])
     done.set()
@@ -282,6 +292,7 @@ def test_ids_belong_to_the_rows_of_an_answer() -> None:
 
     reader = threading.Thread(target=guarded)
     reader.start()
+    wait_for(lambda: n_asked[0] > 0 or bool(wrong))
     rng = np.random.default_rng(1)
     for turn in range(300):
         first = memory.ids[-1] + 1
@@ -291,7 +302,7 @@ def test_ids_belong_to_the_rows_of_an_answer() -> None:
             memory.replace(some, code(some), labels=some)
     done.set()
     reader.join()
-    assert not wrong and n_asked[0] > 10
+    assert not wrong and n_asked[0] > 0
 
 
 def test_borrowed_arrays_are_given_back() -> None:
@@ -379,6 +390,7 @@ def test_a_ring_is_bounded() -> None:
     assert most < 3 * bytes_of_rows + (1 << 17)
     gc.collect()
     assert capacity <= len(labels) < 4 * capacity
+    assert len(memory._index) == capacity
 
 
 def test_sizeof_counts_what_is_kept() -> None:
@@ -747,6 +759,15 @@ def test_whole_half_lives_are_exact() -> None:
     plain.store(np.ones(2))
     plain.decay(0.5)
     assert plain.prior is not None and plain.prior.tolist() == [1 / 8, 1 / 4, 3 / 8, 1 / 2]
+
+
+def test_what_has_no_priors_does_not_fade() -> None:
+    """A separation without priors refuses to fade, and then nothing has changed."""
+    for memory in (uhn.LivingMemory(separation="max"), uhn.LivingMemory(X, separation="topk")):
+        with pytest.raises(ValueError, match="takes no prior"):
+            memory.decay(0.5)
+        memory.store(X)
+        assert memory.prior is None and memory.retrieve(X).shape == X.shape
 
 
 @pytest.mark.parametrize("dtype", cases.DTYPES, ids=["float32", "float64"])

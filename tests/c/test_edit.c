@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <sched.h>
 
 enum { MOST = 6000, WIDTH = 5, VALUES = 3, QUERIES = 3 };
 
@@ -394,6 +395,7 @@ static void test_readers(void) {
     CHECK_OK(uhn_memory_store(shared.memory, &all, NULL));
     for (int i = 0; i < 2; i++)
         CHECK(pthread_create(&readers[i], NULL, read_on, &shared) == 0, "a thread");
+    while (atomic_load(&shared.n_asked) < 10) sched_yield();
     for (size_t turn = 0; turn < 300; turn++) {
         const size_t n = uhn_memory_n_patterns(shared.memory);
         const size_t start = 2 * rng_below(&r, (n - BATCH) / 2);
