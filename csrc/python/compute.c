@@ -28,7 +28,9 @@ static int take_rows_of(const uhnpy_target *target, PyObject *object, const char
     }
     out->type = uhnpy_type(target->memory);
     out->n_features = uhn_memory_n_features(target->memory);
-    if (uhnpy_take_rows(object, what, shape, out->type, &out->rows) < 0) {
+    if ((target->feature_names &&
+         uhnpy_check_names(object, what, target->feature_names, NULL) < 0) ||
+        uhnpy_take_rows(object, what, shape, out->type, &out->rows) < 0) {
         return -1;
     }
     if (uhnpy_check_width(&out->rows, what, out->n_features) < 0) {

@@ -13,6 +13,7 @@ typedef struct uhnpy_target {
     const uhnpy_equation *equation;
     uhnpy_loan *const *loans; /* arrays that `out` must not touch */
     size_t n_loans;
+    PyObject *feature_names; /* what columns of a frame of queries must be named; or NULL */
 } uhnpy_target;
 
 /* Each returns a new reference, or NULL with an exception set. The arguments are those of the

@@ -98,7 +98,7 @@ static int brief_begin(brief *self, const uhnpy_equation *equation, PyObject *pa
     self->loan.patterns = self->patterns.array;
     self->loan.values = self->values.array;
     self->loans[0] = &self->loan;
-    self->target = (uhnpy_target){self->memory, equation, self->loans, 1};
+    self->target = (uhnpy_target){self->memory, equation, self->loans, 1, NULL};
     return 0;
 failed:
     brief_end(self);

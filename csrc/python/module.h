@@ -61,7 +61,8 @@
     NAME(trace)                                                                                \
     NAME(mode)                                                                                 \
     NAME(parts)                                                                                \
-    NAME(n)
+    NAME(n)                                                                                    \
+    NAME(like)
 
 typedef enum uhnpy_name {
 #define NAME(name) UHNPY_##name,
