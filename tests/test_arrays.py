@@ -1,4 +1,4 @@
-"""Arrays in and out: every library's, without a copy where that is promised, and streams of them.
+"""Arrays in and out: every library's, without a copy where that is promised; and streams.
 
 What is promised of an array is checked where it can be seen: the numbers of a memory that
 borrows lie at the lender's address, which is asked of the lender's own library.
@@ -21,9 +21,9 @@ import weakref
 from types import ModuleType
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import uhn
@@ -49,10 +49,12 @@ def held(memory: uhn.Memory) -> np.ndarray:
 
 def real(x: np.ndarray) -> np.ndarray:
     """The casting rule: float32 stays, every other real type computes in float64."""
-    return np.array(x, np.float32 if x.dtype == np.float32 else np.float64, order="C")
+    return np.array(
+        x, np.float32 if x.dtype.newbyteorder("=") == np.float32 else np.float64, order="C"
+    )
 
 
-# -------------------------------------------------------------------- lenders with one protocol --
+# ----------------------------------------------------------------- lenders with one protocol --
 
 
 class OfDLPack:
@@ -224,7 +226,6 @@ KINDS = {
 LACKS = {
     ("arrow tensor", "bool"),
     ("arrow tensors", "bool"),
-    *((kind, "float16") for kind in ("polars", "polars array")),
 }
 
 
@@ -273,8 +274,8 @@ def test_every_call_takes_every_kind(kind: str) -> None:
         lambda q: uhn.attention(q, q, q),
         lambda q: uhn.Memory(values[:4], q).retrieve(values),
         lambda q: uhn.Memory(values).store(q).retrieve(values),
-        lambda q: uhn.ModernHopfieldNetwork().store(PATTERNS).retrieve(q),
-        lambda q: uhn.ModernHopfieldNetwork().store(q).retrieve(PATTERNS),
+        lambda q: uhn.ModernHopfieldNetwork(3).store(PATTERNS).retrieve(q),
+        lambda q: uhn.ModernHopfieldNetwork(3).store(q).retrieve(PATTERNS),
     ]
     for number, call in enumerate(calls):
         assert call(KINDS[kind](x)).tobytes() == call(x).tobytes(), number
@@ -305,7 +306,7 @@ def test_vectors_of_every_library() -> None:
         assert uhn.Memory(PATTERNS, prior=prior).retrieve(x).tobytes() == weighted.tobytes()
 
 
-# ------------------------------------------------------------------------- borrowed, by address --
+# ---------------------------------------------------------------------- borrowed, by address --
 
 
 def lend_ndarray(x: np.ndarray) -> tuple[Any, int, Any]:
@@ -414,12 +415,11 @@ def test_borrowed_and_kept_alive(lend: Any, dtype: str) -> None:
     memory = uhn.Memory(given)
     assert memory.dtype == dtype
     assert address(held(memory)) == at
-    assert sys.getsizeof(memory) < 1000 <= sys.getsizeof(uhn.Memory(given, copy=True)) + 1000
     assert f"borrowed, not copied: {dtype} of shape (5, 3) at address {at:#x}" in uhn.explain(
         given
     )
     own = uhn.Memory(given, copy=True)
-    assert address(held(own)) != at
+    assert address(held(own)) != at and sys.getsizeof(memory) < sys.getsizeof(own)
     del given, lender
     gc.collect()
     assert alive() is not None
@@ -475,7 +475,7 @@ def test_memory_maps_are_borrowed(tmp_path: Any, dtype: str) -> None:
     raw.close()
 
 
-# ------------------------------------------------------------------------------------- layouts --
+# ----------------------------------------------------------------------------------- layouts --
 
 
 def misaligned(x: np.ndarray) -> np.ndarray:
@@ -529,8 +529,8 @@ def carries(carrier: str, x: np.ndarray) -> bool:
     return not (carrier == "torch" and (min(x.strides) < 0 or not x.flags.writeable))
 
 
-@settings(max_examples=150, deadline=None, database=None, derandomize=True)
-@given(
+@hypothesis.settings(max_examples=150, deadline=None, database=None, derandomize=True)
+@hypothesis.given(
     layout=st.sampled_from(sorted(LAYOUTS)),
     carrier=st.sampled_from(sorted(CARRIERS)),
     dtype=st.sampled_from(["float32", "float64", "int16", "float16"]),
@@ -574,7 +574,7 @@ def test_empty_arrays(carrier: str) -> None:
             memory.retrieve(CARRIERS[carrier](np.ones((2, 2, 3))))
 
 
-# ---------------------------------------------------------------------------------- missing ones --
+# ------------------------------------------------------------------------------ missing ones --
 
 
 def with_nulls() -> dict[str, Any]:
@@ -608,9 +608,8 @@ def test_null_becomes_nan() -> None:
     for name, frame in with_nulls().items():
         taken = np.asarray(_arrays.take(frame, "x"))
         assert np.array_equal(taken.astype(float), expected, equal_nan=True), name
-        with pytest.raises(ValueError, match=r"queries\[1, 0\] is nan"):
+        with pytest.raises(ValueError, match=r"queries\[1, 0\] is NaN"):
             uhn.Memory(PATTERNS).retrieve(frame)
-        assert "x is refused: x[1, 0] is nan" in uhn.explain(frame)
 
 
 def test_whole_rows_that_are_null() -> None:
@@ -643,7 +642,7 @@ def test_float32_is_kept_only_where_every_column_has_it() -> None:
     assert uhn.Memory(nulls).dtype == np.float64
 
 
-# ------------------------------------------------------------------------------------- refusals --
+# ---------------------------------------------------------------------------------- refusals --
 
 
 def refusals() -> dict[str, tuple[Any, type[Exception], str]]:
@@ -691,6 +690,7 @@ def refusals() -> dict[str, tuple[Any, type[Exception], str]]:
             t,
             r"masked array.* pass queries\.filled\(np\.nan\) with nan='missing'",
         ),
+        "masked inside": (OfToNumpy(np.ma.masked_array(ones)), t, "masked array"),
         "csr": (
             sparse.csr_matrix(ones),
             t,
@@ -761,7 +761,7 @@ def test_fixes_that_are_named_work() -> None:
         assert np.array_equal(memory.retrieve(fixed), expected)
 
 
-# ---------------------------------------------------------------------------------------- DLPack --
+# ------------------------------------------------------------------------------------ DLPack --
 
 
 def test_signs_that_a_tensor_keeps_as_a_flag() -> None:
@@ -834,7 +834,7 @@ def test_errors_of_the_lender_come_through() -> None:
         uhn.Memory(PATTERNS).retrieve(Broken())
 
 
-# ------------------------------------------------------------------------------ memories, lent out --
+# ------------------------------------------------------------------------ memories, lent out --
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -868,7 +868,7 @@ def test_a_memory_lends_its_rows(dtype: str) -> None:
 def test_a_memory_in_pieces_is_copied_or_says_so() -> None:
     memory = uhn.Memory(numbers("float64"))
     memory.store(numbers("float64", (4, 3)))
-    with pytest.raises(BufferError, match="several pieces; pass np.asarray"):
+    with pytest.raises(BufferError, match=r"several pieces; pass np\.asarray"):
         memoryview(memory)
     with pytest.raises(BufferError, match="several pieces"):
         np.from_dlpack(memory)
@@ -881,7 +881,7 @@ def test_a_memory_in_pieces_is_copied_or_says_so() -> None:
     assert memoryview(uhn.Memory()).shape == (0, 0)
 
 
-# ---------------------------------------------------------------------------------------- frames --
+# ------------------------------------------------------------------------------------ frames --
 
 
 def frames(x: np.ndarray, names: list[str]) -> dict[str, Any]:
@@ -996,8 +996,8 @@ def test_columns_must_be_those_stored() -> None:
         for call, what in calls:
             with pytest.raises(
                 ValueError,
-                match=rf"{what} has its columns in another order than those stored: column 1 is "
-                rf"'c', not 'b'; pass {what}{fix}\.feature_names\)",
+                match=rf"{what} has its columns in another order than those stored: column 1 "
+                rf"is 'c', not 'b'; pass {what}{fix}\.feature_names\)",
             ):
                 call(swapped)
             with pytest.raises(ValueError, match="it lacks 'c' and 'd' was not stored"):
@@ -1024,6 +1024,17 @@ def test_the_named_fix_puts_columns_in_order() -> None:
     assert np.array_equal(memory.retrieve(swapped["pandas"][order]), plain)
     for name in ("polars", "table", "batch"):
         assert np.array_equal(memory.retrieve(swapped[name].select(order)), plain)
+
+
+def test_functions_compare_the_frames_they_are_given() -> None:
+    patterns = frames(PATTERNS, ["a", "b", "c"])["pandas"]
+    queries = frames(QUERIES, ["a", "b", "c"])["polars"]
+    swapped = frames(QUERIES, ["b", "a", "c"])["pandas"]
+    for function in (uhn.retrieve, uhn.similarity):
+        assert np.array_equal(function(patterns, queries), function(PATTERNS, QUERIES))
+        assert np.array_equal(function(PATTERNS, swapped), function(PATTERNS, QUERIES))
+        with pytest.raises(ValueError, match="column 0 is 'b', not 'a'"):
+            function(patterns, swapped)
 
 
 def test_names_that_are_no_text_are_none() -> None:
@@ -1068,7 +1079,7 @@ def test_a_store_that_fails_names_nothing() -> None:
     assert memory.feature_names == ("x", "y", "z")
 
 
-# --------------------------------------------------------------------------------------- explain --
+# ----------------------------------------------------------------------------------- explain --
 
 
 def test_explanations_give_the_reason() -> None:
@@ -1082,7 +1093,8 @@ def test_explanations_give_the_reason() -> None:
         "F": (np.asfortranarray(x), "np.ascontiguousarray(x) is borrowed"),
         "list": (x.tolist(), "numbers of Python have to be gathered"),
         "empty": (x[:0], "there is nothing in it to borrow"),
-        "NaN": (x * np.nan, "x is refused: x[0, 0] is nan"),
+        "NaN": (x * np.nan, "x is borrowed"),
+        "objects": (x.astype(object), "x is refused: x has dtype object"),
         "frame": (make_pandas_columns(x), "rows do not lie one behind the other"),
         "table": (make_table(x), "Table gives no view of its numbers"),
         "tensor": (make_torch(x).T, "rows do not lie one behind the other"),
@@ -1091,12 +1103,12 @@ def test_explanations_give_the_reason() -> None:
     }
     for name, (given, words) in said.items():
         assert words in uhn.explain(given), (name, uhn.explain(given))
+
+    class Odd:
+        def to_numpy(self) -> np.ndarray:
+            raise RuntimeError("mine")
+
     with pytest.raises(RuntimeError, match="mine"):
-
-        class Odd:
-            def to_numpy(self) -> np.ndarray:
-                raise RuntimeError("mine")
-
         uhn.explain(Odd())
 
 
@@ -1111,7 +1123,7 @@ def test_fixes_that_explain_names_are_borrowed() -> None:
         assert address(held(uhn.Memory(fixed))) == address(fixed)
 
 
-# --------------------------------------------------------------------------------------- imports --
+# ----------------------------------------------------------------------------------- imports --
 
 
 def test_nothing_is_imported_unasked() -> None:
@@ -1146,7 +1158,7 @@ print(uhn.explain(Arrow()))
     assert lines[2].startswith("x is refused: x is an Arrow object")
 
 
-# --------------------------------------------------------------------------------------- streams --
+# ----------------------------------------------------------------------------------- streams --
 
 
 def test_a_stream_has_the_bits_of_one_call() -> None:
@@ -1311,6 +1323,7 @@ def test_a_generator_that_is_read_is_not_closed() -> None:
 
 @pytest.mark.parametrize("prefetch", [0, 2])
 def test_errors_name_the_batch(prefetch: int) -> None:
+    before = threading.active_count()
     memory = uhn.Memory(PATTERNS)
     bad = QUERIES.copy()
     bad[1, 2] = np.inf
@@ -1334,10 +1347,12 @@ def test_errors_name_the_batch(prefetch: int) -> None:
 
     stream = memory.retrieve_batches(broken(), prefetch=prefetch)
     next(stream)
-    with pytest.raises(OSError, match="^disk$") as caught:
+    with pytest.raises(OSError, match="disk") as caught:
         next(stream)
     assert caught.value.__notes__ == ["raised by the iterable of batches, at batch 1"]
-    assert threading.active_count() == threading.active_count()
+    del stream, caught
+    gc.collect()
+    assert threading.active_count() == before
 
 
 def test_arguments_of_a_stream_are_checked_at_once() -> None:

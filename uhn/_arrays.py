@@ -170,8 +170,10 @@ def _take_pandas(given: Any, what: str) -> Any:
             if str(dtype) == "object":
                 fix += f"; if it holds numbers, pass {what}.astype(float)"
             raise _refuse_column(what, name, dtype, fix)
+    if not columns:
+        return np.empty((len(given), 0))
     dtypes = {dtype for _, dtype in columns}
-    if len(dtypes) <= 1 and all(isinstance(dtype, np.dtype) for dtype in dtypes):
+    if len(dtypes) == 1 and all(isinstance(dtype, np.dtype) for dtype in dtypes):
         return given.to_numpy()
     names = {str(getattr(dtype, "numpy_dtype", dtype)) for dtype in dtypes}
     dtype = np.float32 if names == {"float32"} else np.float64
@@ -460,7 +462,7 @@ _MAKERS = {
 def explain(x: Any) -> str:
     """Say what a memory would do with an array: borrow it, copy it, or refuse it.
 
-    It is tried: the array that a `Memory` would take is made, and let go.
+    It is tried. The numbers themselves are not looked at: NaN is found when they are stored.
 
     Parameters
     ----------
@@ -483,19 +485,33 @@ def explain(x: Any) -> str:
     'x is refused: x has dtype <U1; text must be encoded as numbers first'
     """
     try:
-        rows, single = _core._take_rows(x, "x", 0)
-        again = _core._take_rows(x, "x", 0)[0]
+        if isinstance(x, np.ndarray):
+            # What an array is does not depend on how many rows there are: one is enough.
+            _core._take_rows(x[:1] if x.ndim == 2 else x, "x", -1)
+            array, borrowed = x, _can_be_borrowed(x)
+        else:
+            rows, single = _core._take_rows(x, "x", -1)
+            again = _core._take_rows(x, "x", -1)[0]
+            array = rows[0] if single else rows
+            # Whoever owns the numbers gives them out at the same place each time; copies that
+            # are both alive cannot lie at the same place.
+            borrowed = rows.size > 0 and _address(rows) == _address(again)
     except (TypeError, ValueError, ImportError) as error:
         return f"x is refused: {error}"
-    shape = rows.shape[1:] if single else rows.shape
-    address = rows.__array_interface__["data"][0]
-    # Whoever owns the numbers gives them out at the same place each time; copies that are both
-    # alive cannot lie at the same place.
-    if rows.size and address == again.__array_interface__["data"][0]:
-        return (
-            f"x is borrowed, not copied: {rows.dtype} of shape {shape} at address {address:#x}"
-        )
-    return f"x is copied, to {rows.dtype} of shape {shape}: {_why_copied(x)}"
+    if borrowed:
+        where = f"{array.dtype} of shape {array.shape} at address {_address(array):#x}"
+        return f"x is borrowed, not copied: {where}"
+    dtype = np.float32 if array.dtype.newbyteorder("=") == np.float32 else np.float64
+    return f"x is copied, to {np.dtype(dtype)} of shape {array.shape}: {_why_copied(x)}"
+
+
+def _address(array: npt.NDArray[Any]) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+def _can_be_borrowed(array: npt.NDArray[Any]) -> bool:
+    right = array.dtype in (np.dtype(np.float32), np.dtype(np.float64))
+    return right and array.flags.c_contiguous and array.flags.aligned and array.size > 0
 
 
 def _why_copied(x: Any) -> str:

@@ -1339,7 +1339,9 @@ static PyGetSetDef memory_getset[] = {
     GETTER(n_patterns, "Number of patterns stored."),
     GETTER(n_features, "Components of a pattern; 0 while nothing was stored."),
     GETTER(n_values, "Components of a value; n_features if autoassociative."),
-    GETTER(feature_names, "Names of the columns of a frame that was stored, a tuple; or None."),
+    GETTER(
+        feature_names,
+        "Names of the columns of a frame that was stored, a tuple; or None. Files keep none."),
     GETTER(value_names, "The same for the values; feature_names if autoassociative."),
     GETTER(dtype, "float32 or float64; None while nothing was stored."),
     GETTER(similarity, "Name of the similarity, or the callable."),
