@@ -421,11 +421,9 @@ def test_borrowed_and_kept_alive(lend: Any, dtype: str) -> None:
     own = uhn.Memory(given, copy=True)
     assert address(held(own)) != at and sys.getsizeof(memory) < sys.getsizeof(own)
     del given, lender
-    gc.collect()
     assert alive() is not None
     assert np.array_equal(held(memory), x)
     del memory
-    gc.collect()
     assert alive() is None
 
 
@@ -624,6 +622,12 @@ def test_whole_rows_that_are_null() -> None:
         pl.Series([[1, 2], None, [3, 4]], dtype=pl.Array(pl.Float32, 2)),
     ):
         assert np.array_equal(_arrays.take(given, "x"), expected, equal_nan=True)
+    # What lies below a null list need not be null itself.
+    bits = pa.py_buffer(bytes([0b101]))
+    flat = pa.array([1.0, 2, 9, 9, 3, 4])
+    hidden = pa.Array.from_buffers(pa.list_(pa.float64(), 2), 3, [bits], children=[flat])
+    assert np.array_equal(_arrays.take(hidden, "x"), expected, equal_nan=True)
+    assert flat.to_pylist() == [1.0, 2, 9, 9, 3, 4]
     structs = pa.array([{"a": 1.0}, None])
     with pytest.raises(TypeError, match=r"rows that are null: pass its drop_null\(\)"):
         uhn.Memory(structs)
@@ -855,13 +859,10 @@ def test_a_memory_lends_its_rows(dtype: str) -> None:
     assert tensor.data_ptr() == address(x)
     alive = weakref.ref(memory)
     del memory, lent
-    gc.collect()
     assert alive() is not None
     del view
-    gc.collect()
     assert alive() is not None and np.array_equal(tensor, x)
     del tensor
-    gc.collect()
     assert alive() is None
 
 
@@ -1068,6 +1069,46 @@ def test_names_go_with_copies() -> None:
         plain.__setstate__(("a", "b"))
 
 
+def test_nothing_is_left_over() -> None:
+    """No reference to frames, names or arrays, after calls that succeed and that fail."""
+    good = frames(QUERIES, ["a", "b", "c"])
+    memory = uhn.Memory(frames(PATTERNS, ["a", "b", "c"])["table"])
+    tensor = library("torch").tensor(QUERIES)
+    given = [*good.values(), tensor, OfDLPack(QUERIES), OfToNumpy(QUERIES)]
+    bad = [
+        frames(QUERIES, ["a", "c", "b"])["pandas"],
+        library("polars").DataFrame({"a": ["x"]}),
+        tensor.requires_grad_(False).to_sparse(),
+        OnDevice(QUERIES, (2, 0)),
+    ]
+
+    def calls() -> None:
+        for x in given:
+            memory.retrieve(x)
+            memory.retrieve(x, like="input")
+            uhn.retrieve(x, x)
+            uhn.explain(x)
+            uhn.Memory(x).copy()
+        for x in bad:
+            for call in (
+                memory.retrieve,
+                memory.store,
+                lambda x: uhn.similarity(good["table"], x),
+            ):
+                with pytest.raises((TypeError, ValueError)):
+                    call(x)
+            uhn.explain(x)
+
+    calls()
+    watched = [*given, *bad, memory, memory.feature_names, QUERIES]
+    gc.collect()
+    before = [sys.getrefcount(x) for x in watched]
+    for _ in range(5):
+        calls()
+    gc.collect()
+    assert [sys.getrefcount(x) for x in watched] == before
+
+
 def test_a_store_that_fails_names_nothing() -> None:
     memory = uhn.Memory()
     bad = frames(PATTERNS, ["a", "b", "c"])["pandas"]
@@ -1243,17 +1284,15 @@ def test_few_batches_are_alive_at_a_time(prefetch: int) -> None:
     """Of queries at most one and those read ahead; of answers none but the caller's."""
     source = Source(60)
     memory = uhn.Memory(PATTERNS)
-    answers: list[weakref.ref[np.ndarray]] = []
     count = 0
     for answer in memory.retrieve_batches(source, prefetch=prefetch):
         count += 1
-        answers = [ref for ref in answers if ref() is not None]
-        answers.append(weakref.ref(answer))
-        assert len(answers) <= 2  # the last one is alive until the loop's name is bound anew
-        # What was asked is not kept while the caller works on its answer.
+        answered = weakref.ref(answer)
+        # Neither what was asked nor its answer is kept while the caller works on that.
         if prefetch == 0:
             assert all(ref() is None for ref in source.living)
         del answer
+        assert answered() is None
     assert count == source.made == 60
     assert source.most <= prefetch + 1
     assert all(ref() is None for ref in source.living)
@@ -1298,6 +1337,25 @@ def test_a_closed_stream_leaves_nothing(prefetch: int) -> None:
     uhn.Memory(PATTERNS).retrieve_batches(source, prefetch=prefetch)
     gc.collect()
     assert threading.active_count() == before
+
+
+def test_closing_waits_for_the_batch_that_is_read() -> None:
+    """So that afterwards nobody but the caller touches the iterable."""
+    before = threading.active_count()
+    started, done = threading.Event(), []
+
+    def slow() -> Any:
+        yield QUERIES
+        started.set()
+        time.sleep(0.1)
+        done.append(True)
+        yield QUERIES
+
+    stream = uhn.Memory(PATTERNS).retrieve_batches(slow(), prefetch=1)
+    next(stream)
+    assert started.wait(10) and not done
+    stream.close()
+    assert done and threading.active_count() == before
 
 
 def test_a_generator_that_is_read_is_not_closed() -> None:
@@ -1350,9 +1408,7 @@ def test_errors_name_the_batch(prefetch: int) -> None:
     with pytest.raises(OSError, match="disk") as caught:
         next(stream)
     assert caught.value.__notes__ == ["raised by the iterable of batches, at batch 1"]
-    del stream, caught
-    gc.collect()
-    assert threading.active_count() == before
+    assert threading.active_count() == before, "though the error, and so the frame, is kept"
 
 
 def test_arguments_of_a_stream_are_checked_at_once() -> None:
@@ -1412,6 +1468,10 @@ def test_progress(capsys: Any, monkeypatch: Any) -> None:
     next(stream)
     stream.close()
     assert "10.0 rows" in capsys.readouterr().err
+    with pytest.raises(TypeError, match="batch 1") as caught:
+        list(memory.retrieve_batches([queries, None], progress=True))
+    assert capsys.readouterr().err.endswith("\n"), "the bar is closed, though the error is kept"
+    del caught
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     list(memory.retrieve_batches([queries], progress=None))
     assert "10.0 rows" in capsys.readouterr().err

@@ -12,6 +12,7 @@ null, become NaN, which the core refuses or reads as unknown, as the caller said
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 from typing import Any
@@ -28,12 +29,19 @@ _HOSTS = (1, 3, 11, 13)
 _DEVICES = {2: "CUDA", 4: "OpenCL", 7: "Vulkan", 8: "Metal", 10: "ROCm", 14: "oneAPI"}
 
 
+@functools.lru_cache(maxsize=256)
+def _of_class(kind: Any) -> frozenset[str]:
+    return frozenset(base.__module__.partition(".")[0] for base in kind.__mro__)
+
+
+def _libraries(given: object) -> frozenset[str]:
+    """The packages that an object's class, and those it is derived from, are of."""
+    kind: Any = type(given)
+    return _of_class(kind)
+
+
 def _is_of(given: object, library: str) -> bool:
-    """True if the object's class is of that library, or is derived from one that is."""
-    return any(
-        kind.__module__ == library or kind.__module__.startswith(library + ".")
-        for kind in type(given).__mro__
-    )
+    return library in _libraries(given)
 
 
 def take(given: Any, what: str) -> Any:
@@ -63,7 +71,7 @@ def take(given: Any, what: str) -> Any:
         return _take_polars(given, what)
     if _is_of(given, "pyarrow"):
         return _take_arrow(given, what)
-    if hasattr(given, "toarray") and _is_of(given, "scipy.sparse"):
+    if hasattr(given, "toarray") and _is_of(given, "scipy"):
         raise TypeError(
             f"{what} is a sparse array ({type(given).__name__}): pass {what}.toarray()"
         )
@@ -379,10 +387,8 @@ def like(answer: npt.NDArray[Any], given: Any, names: tuple[str, ...] | None) ->
         A tensor of PyTorch, an array of JAX, a frame or series of pandas (with the query's
         index) or polars, a table, batch or array of pyarrow; else `answer`.
     """
-    for library, make in _MAKERS.items():
-        if _is_of(given, library):
-            return make(answer, given, names)
-    return answer
+    known = _libraries(given) & _MAKERS.keys()
+    return _MAKERS[min(known)](answer, given, names) if known else answer
 
 
 def _like_torch(answer: npt.NDArray[Any], given: Any, names: object) -> Any:
