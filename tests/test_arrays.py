@@ -1395,8 +1395,9 @@ def test_errors_name_the_batch(prefetch: int) -> None:
     for wrong, kind, words in cases:
         stream = memory.retrieve_batches([QUERIES, QUERIES, wrong, QUERIES], prefetch=prefetch)
         assert np.array_equal(next(stream), good) and np.array_equal(next(stream), good)
-        with pytest.raises(kind, match=words):
+        with pytest.raises(kind, match=words) as caught:
             next(stream)
+        assert threading.active_count() == before, "though the error, and its frame, is kept"
         assert next(stream, None) is None
 
     def broken() -> Any:
@@ -1408,7 +1409,7 @@ def test_errors_name_the_batch(prefetch: int) -> None:
     with pytest.raises(OSError, match="disk") as caught:
         next(stream)
     assert caught.value.__notes__ == ["raised by the iterable of batches, at batch 1"]
-    assert threading.active_count() == before, "though the error, and so the frame, is kept"
+    assert threading.active_count() == before
 
 
 def test_arguments_of_a_stream_are_checked_at_once() -> None:
