@@ -827,6 +827,21 @@ def test_dlpack_that_fails_gives_way_to_an_array() -> None:
     assert np.array_equal(held(uhn.Memory(Both(np.eye(3)))), np.eye(3))
 
 
+def test_a_lender_that_stores_into_the_memory_it_is_asked_by() -> None:
+    """What it lends meanwhile is known: the answer may not go there."""
+    out = np.ones((20_000, 3))
+    memory = uhn.Memory(PATTERNS)
+
+    class Busy(OfToNumpy):
+        def to_numpy(self) -> np.ndarray:
+            memory.store(out)
+            return self.x
+
+    with pytest.raises(ValueError, match="out shares memory with the patterns"):
+        memory.retrieve(Busy(np.zeros((20_000, 3))), out=out)
+    assert len(memory) == 20_007 and (out == 1).all()
+
+
 def test_errors_of_the_lender_come_through() -> None:
     class Broken:
         def to_numpy(self) -> np.ndarray:
@@ -857,12 +872,14 @@ def test_a_memory_lends_its_rows(dtype: str) -> None:
         assert address(lent) == address(x) and not lent.flags.writeable
     tensor = torch.from_dlpack(memory)
     assert tensor.data_ptr() == address(x)
-    alive = weakref.ref(memory)
-    del memory, lent
-    assert alive() is not None
+    alive = weakref.ref(x)
+    expected = x.copy()
+    del memory, lent, x
+    assert alive() is not None and view.tolist() == expected.tolist()
     del view
-    assert alive() is not None and np.array_equal(tensor, x)
+    assert alive() is not None and np.array_equal(tensor, expected)
     del tensor
+    gc.collect()
     assert alive() is None
 
 

@@ -469,6 +469,8 @@ def explain(x: Any) -> str:
     """Say what a memory would do with an array: borrow it, copy it, or refuse it.
 
     It is tried. The numbers themselves are not looked at: NaN is found when they are stored.
+    What is said is so for the first rows of a memory, for queries, and for a model; what is
+    stored later is gathered, copied, where it has less than 64 kB.
 
     Parameters
     ----------

@@ -58,8 +58,8 @@ static PyArrayObject *take_answer(const uhnpy_target *target, const question *as
         return array;
     }
     bool apart = uhnpy_check_apart(array, asked->rows.array, "queries") == 0;
-    for (size_t i = 0; apart && i < target->n_loans; i++) {
-        const uhnpy_loan *loan = target->loans[i];
+    for (size_t i = 0; apart && i < *target->n_loans; i++) {
+        const uhnpy_loan *loan = (*target->loans)[i];
         apart =
             !(loan->patterns && uhnpy_check_apart(array, loan->patterns, "the patterns") < 0) &&
             !(loan->values && uhnpy_check_apart(array, loan->values, "the values") < 0);

@@ -29,8 +29,8 @@ static inline uhnpy_state *state_of(PyObject *self) {
     return PyType_GetModuleState(Py_TYPE(self));
 }
 
-static inline uhnpy_target target_of(const Memory *self) {
-    return (uhnpy_target){self->handle, &self->equation, self->loans, self->n_loans,
+static inline uhnpy_target target_of(Memory *self) {
+    return (uhnpy_target){self->handle, &self->equation, &self->loans, &self->n_loans,
                           self->feature_names};
 }
 
@@ -487,9 +487,9 @@ static PyObject *memory_retrieve(Memory *self, PyObject *const *args, Py_ssize_t
 static PyObject *memory_retrieve_batches(PyObject *self, PyObject *args, PyObject *kwargs) {
     PyObject *module = PyImport_ImportModule("uhn._stream");
     PyObject *function = module ? PyObject_GetAttrString(module, "retrieve_batches") : NULL;
-    PyObject *own = PyTuple_Pack(1, self);
+    PyObject *own = function ? PyTuple_Pack(1, self) : NULL;
     PyObject *all = own ? PySequence_Concat(own, args) : NULL;
-    PyObject *result = function && all ? PyObject_Call(function, all, kwargs) : NULL;
+    PyObject *result = all ? PyObject_Call(function, all, kwargs) : NULL;
     Py_XDECREF(module);
     Py_XDECREF(function);
     Py_XDECREF(own);

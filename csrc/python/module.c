@@ -20,7 +20,8 @@ typedef struct brief {
     uhnpy_rows patterns, values;
     uhn_memory *memory;
     uhnpy_loan loan;
-    uhnpy_loan *loans[1];
+    uhnpy_loan *lent[1], **loans;
+    size_t n_loans;
     PyObject *names; /* of the columns of a frame of patterns */
     uhnpy_target target;
 } brief;
@@ -102,8 +103,11 @@ static int brief_begin(brief *self, const uhnpy_equation *equation, PyObject *pa
     }
     self->loan.patterns = self->patterns.array;
     self->loan.values = self->values.array;
-    self->loans[0] = &self->loan;
-    self->target = (uhnpy_target){self->memory, equation, self->loans, 1, self->names};
+    self->lent[0] = &self->loan;
+    self->loans = self->lent;
+    self->n_loans = 1;
+    self->target =
+        (uhnpy_target){self->memory, equation, &self->loans, &self->n_loans, self->names};
     return 0;
 failed:
     brief_end(self);
