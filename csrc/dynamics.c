@@ -3,8 +3,33 @@
  *
  * Each query stops for itself: those still moving are gathered into a smaller batch, which by the
  * same-bits law changes nothing for any of them.
+ *
+ * A query that lacks features is asked for them once; from then on it is a state like others, of which
+ * what it knew stays clamped.
  */
 #include "memory.h"
+
+/* The largest change of a component; one that nobody answers does not change, one that was missing
+ * changes infinitely. */
+static double change_of(const uhn_kernels *kernels, uhn_dtype dtype, const void *a,
+                        const void *b, size_t n, bool missing) {
+    if (!missing) return kernels->distance(a, b, n);
+    double largest = 0;
+    for (size_t j = 0; j < n; j++) {
+        const double x = uhn_get(dtype, a, j), y = uhn_get(dtype, b, j);
+        if (isnan(x) && isnan(y)) continue;
+        largest = UHN_MAX(largest, isnan(x) || isnan(y) ? INFINITY : fabs(x - y));
+    }
+    return largest;
+}
+
+/* What the first query knew, put back into its state. */
+static void clamp(uhn_dtype dtype, const void *first, size_t n, void *state) {
+    for (size_t j = 0; j < n; j++) {
+        const double x = uhn_get(dtype, first, j);
+        if (!isnan(x)) uhn_put(dtype, state, j, x);
+    }
+}
 
 uhn_status uhn_recall(const uhn_memory *memory, const uhn_equation *equation,
                       const void *queries, size_t n_queries, size_t n_steps, double tol,
@@ -29,8 +54,12 @@ uhn_status uhn_recall(const uhn_memory *memory, const uhn_equation *equation,
     /* All steps see the rows as they are now. */
     uhn_memory *rows;
     if (uhn_memory_copy(memory, &rows) != UHN_OK) return uhn_no_memory(error);
-    /* Now, next and before: three states of every query that still moves. */
-    char *buffer = uhn_alloc(n_queries, 3, row ? row : 1);
+    const bool missing = equation->missing || uhn_memory_has_missing(rows);
+    const bool clamped = equation->missing && equation->clamp && memory->autoassociative;
+    uhn_equation later = *equation;
+    later.clamp = false;
+    /* Now, next and before: three states of every query that still moves; and the queries. */
+    char *buffer = uhn_alloc(n_queries, 3 + clamped, row ? row : 1);
     size_t *movers = uhn_alloc(n_queries, 1, sizeof *movers); /* their places in the batch */
     uint8_t *answered = uhn_alloc(n_queries, 1, 1);
     if (!buffer || !movers || !answered) {
@@ -41,7 +70,9 @@ uhn_status uhn_recall(const uhn_memory *memory, const uhn_equation *equation,
         return uhn_no_memory(error);
     }
     char *now = buffer, *next = now + n_queries * row, *before = next + n_queries * row;
+    char *first = before + n_queries * row;
     memcpy(now, queries, n_queries * row);
+    if (clamped) memcpy(first, queries, n_queries * row);
     size_t n = n_queries;
     for (size_t i = 0; i < n; i++) {
         movers[i] = i;
@@ -53,13 +84,15 @@ uhn_status uhn_recall(const uhn_memory *memory, const uhn_equation *equation,
     memmove(states, now, n_queries * row);
     if (asked) memcpy(asked, now, n_queries * row);
     for (size_t step = 1; step <= n_steps && n > 0; step++) {
-        status = uhn_retrieve(rows, equation, now, n, run, next, answered, error);
+        status = uhn_retrieve(rows, step == 1 ? equation : &later, now, n, run, next, answered,
+                              error);
         if (status != UHN_OK) break;
         size_t kept = 0;
         for (size_t i = 0; i < n; i++) {
             const size_t query = movers[i];
             char *a = now + i * row, *b = next + i * row, *c = before + i * row;
-            const double change = kernels->distance(a, b, nf);
+            if (clamped) clamp(memory->dtype, first + query * row, nf, b);
+            const double change = change_of(kernels, memory->dtype, a, b, nf, missing);
             int reason = -1;
             if (tol >= 0) {
                 if (!answered[i]) reason = UHN_NONE_ACTIVE;

@@ -41,6 +41,10 @@ static const row *find(const uhn_memory *memory, const uhn_equation *e, uhn_erro
         uhn_fail(error, UHN_NO_ENERGY,
                  "there is no energy: the values are not the patterns, so that an answer does "
                  "not become a query (hetero-association)");
+    else if (uhn_memory_has_missing(memory))
+        uhn_fail(error, UHN_NO_ENERGY,
+                 "there is no energy: patterns lack features, so that each feature is answered "
+                 "by other patterns");
     else if (!similarity || !separation)
         uhn_fail(error, UHN_NO_ENERGY,
                  "there is no energy: nothing is known about the %s of the caller's own",
@@ -100,6 +104,9 @@ uhn_status uhn_energy(const uhn_memory *memory, const uhn_equation *equation,
     if (status != UHN_OK) return status;
     const row *found = find(memory, equation, error);
     if (!found) return UHN_NO_ENERGY;
+    uhn_equation whole = *equation;
+    whole.missing = false;
+    equation = &whole;
     status = uhn_pass_begin(memory, equation, states, n_states, run, NULL, error, &problem,
                             &pass, &sums);
     if (status != UHN_OK) return status;
@@ -136,7 +143,9 @@ uhn_status uhn_energy_gradient(const uhn_memory *memory, const uhn_equation *equ
     if (status != UHN_OK) return status;
     const row *found = find(memory, equation, error);
     if (!found) return UHN_NO_ENERGY;
-    status = uhn_retrieve(memory, equation, states, n_states, run, out, NULL, error);
+    uhn_equation whole = *equation;
+    whole.missing = false;
+    status = uhn_retrieve(memory, &whole, states, n_states, run, out, NULL, error);
     if (status != UHN_OK) return status;
     for (size_t i = 0; i < n_states * memory->n_features; i++)
         uhn_put(memory->dtype, out, i,

@@ -30,6 +30,7 @@ uhn_equation uhn_equation_default(void) {
         .degree = 2,
         .alpha = 1.5,
         .k = 1,
+        .clamp = true,
     };
 }
 

@@ -44,6 +44,10 @@ typedef enum uhn_score_kernel {
     UHN_SCORE_absdiff,
     UHN_SCORE_maxdiff,
     UHN_SCORE_differ,
+    UHN_SCORE_known_sqdiff,  /* the four before it over the features that both sides know: */
+    UHN_SCORE_known_absdiff, /* NaN stands for one that is not known */
+    UHN_SCORE_known_maxdiff,
+    UHN_SCORE_known_differ,
     UHN_SCORE_kl,
     UHN_SCORE_reverse_kl,
     UHN_SCORE_jensen_shannon,
@@ -96,6 +100,29 @@ typedef struct uhn_kernels {
 
     /* out = row / divisor, 0 where the divisor is 0. */
     void (*divide_row)(const void *row, double divisor, size_t n_features, void *out);
+
+    /* A row that may lack features (NaN): `known` is 1 where there is one, else 0; `numbers` are the
+     * features, 0 where there is none, with `scaled` times the power of two that makes the largest of
+     * them less than 1; `squares` (may be NULL) are the squares of those. Returns how many there are. */
+    size_t (*part_row)(const void *row, bool scaled, size_t n_features, void *numbers,
+                       void *known, void *squares);
+
+    /* Divergences of rows against one panel over the features that both know: kernel is kl or one of
+     * its kin. Both sides come as `part_row` leaves them; sums, sums_q and counts (n_rows x lanes) are
+     * the sums of either over what both know, and how many features these are. */
+    void (*part_divergence)(uhn_score_kernel kernel, double eps, const void *rows,
+                            const void *known, size_t n_rows, const void *panel,
+                            const void *panel_known, size_t n_features, size_t lanes,
+                            const void *sums, const void *sums_q, const void *counts, void *S);
+
+    /* S = S n_features / counts, n numbers of either; where the count is 0, S as it is. */
+    void (*part_scale)(const void *counts, size_t n_features, size_t n, void *S);
+
+    /* S = -infinity where the count is 0. */
+    void (*part_none)(const void *counts, size_t n, void *S);
+
+    /* S = S / a / b, with `root` S / sqrt(a) / sqrt(b); 0 where a or b is 0. */
+    void (*part_divide)(const void *a, const void *b, bool root, size_t n, void *S);
 
     /* Raw numbers to scores, in place. */
     void (*finish)(const uhn_finish *finish, const void *row_scale, size_t n_rows, size_t lanes,

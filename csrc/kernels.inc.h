@@ -198,12 +198,27 @@ UHN_INLINE vec F(divergence)(vec half_p, vec p_term, vec half_r, vec r_term) {
 #define STEP_absdiff (a + ABS(MINUS(m, q)))
 #define STEP_maxdiff MAXV(a, ABS(MINUS(m, q)))
 #define STEP_differ (a + AND(SET1(1), m != q))
+/* A difference that is NaN counts as 0. */
+#define KNOWN(x)                                                                               \
+    ({                                                                                         \
+        const vec x_ = (x);                                                                    \
+        AND(x_, x_ == x_);                                                                     \
+    })
+UHN_INLINE vec F(add_square)(vec d, vec a) { return FMA(d, d, a); }
+#define STEP_known_sqdiff F(add_square)(KNOWN(DIFFERENCE), a)
+#define STEP_known_absdiff (a + ABS(KNOWN(MINUS(m, q))))
+#define STEP_known_maxdiff MAXV(a, ABS(KNOWN(MINUS(m, q))))
+#define STEP_known_differ (a + AND(SET1(1), (m < q) | (m > q)))
 
 SCORE_KERNEL(dot, MR, STEP_dot, b + a, 0)
 SCORE_KERNEL(sqdiff, MR, STEP_sqdiff, b + a, 0)
 SCORE_KERNEL(absdiff, MR, STEP_absdiff, b + a, 0)
 SCORE_KERNEL(maxdiff, MR, STEP_maxdiff, MAXV(b, a), 0)
 SCORE_KERNEL(differ, MR, STEP_differ, b + a, 0)
+SCORE_KERNEL(known_sqdiff, MR, STEP_known_sqdiff, b + a, 0)
+SCORE_KERNEL(known_absdiff, MR, STEP_known_absdiff, b + a, 0)
+SCORE_KERNEL(known_maxdiff, MR, STEP_known_maxdiff, MAXV(b, a), 0)
+SCORE_KERNEL(known_differ, MR, STEP_known_differ, b + a, 0)
 /* 0 log 0 = 0: the mask removes the term, whatever the logarithm of the other side is. */
 SCORE_KERNEL(kl, MX, FMA(m, AND(ml - ql, m > SET1(0)), a), b + a, 1)
 SCORE_KERNEL(reverse_kl, MX, FMA(q, AND(ql - ml, q > SET1(0)), a), b + a, 1)
@@ -407,6 +422,128 @@ static void F(divide_row)(const void *row_, double divisor, size_t n_features, v
     T *out = out_;
     for (size_t j = 0; j < n_features; j++)
         out[j] = divisor == 0 ? 0 : (T)((double)row[j] / divisor);
+}
+
+/* ----------------------------------------------------------------------------- missing features -- */
+
+static size_t F(part_row)(const void *row_, bool scaled, size_t n_features, void *numbers_,
+                          void *known_, void *squares_) {
+    const T *row = row_;
+    T *numbers = numbers_, *known = known_, *squares = squares_, scale = 1;
+    size_t n = 0;
+    if (scaled) {
+        T largest = 0;
+        for (size_t j = 0; j < n_features; j++) {
+            const T x = row[j] < 0 ? -row[j] : row[j];
+            largest = x > largest ? x : largest; /* never NaN */
+        }
+        int exponent = 0;
+        if (largest > 0) frexp((double)largest, &exponent);
+        const int most = sizeof(T) == 4 ? 120 : 1000;
+        scale = (T)ldexp(1, UHN_MAX(UHN_MIN(-exponent, most), -most));
+    }
+    for (size_t j = 0; j < n_features; j++) {
+        const bool there = row[j] == row[j];
+        const T x = there ? row[j] * scale : 0;
+        numbers[j] = x;
+        known[j] = there;
+        n += there;
+    }
+    if (squares)
+        for (size_t j = 0; j < n_features; j++) squares[j] = numbers[j] * numbers[j];
+    return n;
+}
+
+static void F(part_scale)(const void *counts_, size_t n_features, size_t n, void *S_) {
+    const T *counts = counts_;
+    T *S = S_;
+    const vec one = SET1(1), all = SET1((T)n_features);
+    for (size_t i = 0; i < n; i += V)
+        STORE(S + i, LOAD(S + i) * (all / MAXV(LOAD(counts + i), one)));
+}
+
+static void F(part_none)(const void *counts_, size_t n, void *S_) {
+    const T *counts = counts_;
+    T *S = S_;
+    const ivec nothing = (ivec)SET1((T)-INFINITY);
+    for (size_t i = 0; i < n; i += V) {
+        const ivec none = LOAD(counts + i) == SET1(0);
+        STORE(S + i, (vec)(((ivec)LOAD(S + i) & ~none) | (nothing & none)));
+    }
+}
+
+static void F(part_divide)(const void *a_, const void *b_, bool root, size_t n, void *S_) {
+    const T *a = a_, *b = b_;
+    T *S = S_;
+    const vec zero = SET1(0), one = SET1(1);
+    for (size_t i = 0; i < n; i += V) {
+        const ivec none = (LOAD(a + i) == zero) | (LOAD(b + i) == zero);
+        T x[V] __attribute__((aligned(UHN_ALIGNMENT)));
+        T y[V] __attribute__((aligned(UHN_ALIGNMENT)));
+        STORE(x, (vec)(((ivec)LOAD(a + i) & ~none) | ((ivec)one & none)));
+        STORE(y, (vec)(((ivec)LOAD(b + i) & ~none) | ((ivec)one & none)));
+        for (int v = 0; root && v < V; v++) {
+            x[v] = SQRT(x[v]);
+            y[v] = SQRT(y[v]);
+        }
+        STORE(S + i, AND(LOAD(S + i) / LOAD(x) / LOAD(y), ~none));
+    }
+}
+
+/* The logarithm of a probability, -infinity where it is under the least normal number. */
+UHN_INLINE vec F(log_probability)(vec p) {
+    const vec tiny = SET1((T)(sizeof(T) == 4 ? 0x1p-126 : 0x1p-1022));
+    const ivec positive = p >= tiny;
+    const vec l = F(log)(MAXV(p, tiny));
+    return (vec)(((ivec)l & positive) | ((ivec)SET1((T)-INFINITY) & ~positive));
+}
+
+/* x / sum + eps, divided by what that adds up to over `count` features; a sum of 0 leaves eps alone. */
+UHN_INLINE vec F(probability)(vec x, vec sum, vec eps, vec total) {
+    const vec one = SET1(1), tiny = SET1((T)(sizeof(T) == 4 ? 0x1p-126 : 0x1p-1022));
+    const ivec none = sum == SET1(0);
+    const vec divisor = (vec)(((ivec)sum & ~none) | ((ivec)one & none));
+    const vec p = (x / divisor + eps) / total;
+    return AND(p, p >= tiny);
+}
+
+static void F(part_divergence)(uhn_score_kernel kernel, double eps_, const void *rows_,
+                               const void *known_, size_t n_rows, const void *panel_,
+                               const void *panel_known_, size_t n_features, size_t lanes,
+                               const void *sums_, const void *sums_q_, const void *counts_,
+                               void *S_) {
+    const T *rows = rows_, *known = known_, *panel = panel_, *panel_known = panel_known_;
+    const T *sums = sums_, *sums_q = sums_q_, *counts = counts_;
+    T *S = S_;
+    const vec zero = SET1(0), one = SET1(1), half = SET1((T)0.5), eps = SET1((T)eps_);
+    for (size_t r = 0; r < n_rows; r++)
+        for (size_t i = 0; i < lanes; i += V) {
+            const vec a = LOAD(sums + r * lanes + i), b = LOAD(sums_q + r * lanes + i);
+            const vec pseudo = LOAD(counts + r * lanes + i) * eps;
+            vec total_p = AND(one, a != zero) + pseudo, total_r = AND(one, b != zero) + pseudo;
+            total_p = total_p + AND(one, total_p == zero);
+            total_r = total_r + AND(one, total_r == zero);
+            vec sum = zero;
+            for (size_t j = 0; j < n_features; j++) {
+                if (known[r * n_features + j] == 0) continue;
+                const ivec both = LOAD(panel_known + j * lanes + i) != zero;
+                const vec m = SET1(rows[r * n_features + j]), q = LOAD(panel + j * lanes + i);
+                const vec p = F(probability)(m, a, eps, total_p);
+                const vec x = F(probability)(q, b, eps, total_r);
+                vec term;
+                if (kernel == UHN_SCORE_kl)
+                    term = p * AND(F(log_probability)(p) - F(log_probability)(x), p > zero);
+                else if (kernel == UHN_SCORE_reverse_kl)
+                    term = x * AND(F(log_probability)(x) - F(log_probability)(p), x > zero);
+                else {
+                    const vec hp = p * half, hx = x * half;
+                    term =
+                        F(divergence)(hp, hp * F(log_absolute)(p), hx, hx * F(log_absolute)(x));
+                }
+                sum = sum + AND(term, both);
+            }
+            STORE(S + r * lanes + i, sum);
+        }
 }
 
 /* ------------------------------------------------------------------------ scores into weights -- */
@@ -778,6 +915,10 @@ static const uhn_kernels F(table) = {
               [UHN_SCORE_absdiff] = F(score_absdiff),
               [UHN_SCORE_maxdiff] = F(score_maxdiff),
               [UHN_SCORE_differ] = F(score_differ),
+              [UHN_SCORE_known_sqdiff] = F(score_known_sqdiff),
+              [UHN_SCORE_known_absdiff] = F(score_known_absdiff),
+              [UHN_SCORE_known_maxdiff] = F(score_known_maxdiff),
+              [UHN_SCORE_known_differ] = F(score_known_differ),
               [UHN_SCORE_kl] = F(score_kl),
               [UHN_SCORE_reverse_kl] = F(score_reverse_kl),
               [UHN_SCORE_jensen_shannon] = F(score_jensen_shannon)},
@@ -788,6 +929,11 @@ static const uhn_kernels F(table) = {
                   [UHN_SCORE_differ] = F(few_differ)},
     .prepare = F(prepare),
     .divide_row = F(divide_row),
+    .part_row = F(part_row),
+    .part_divergence = F(part_divergence),
+    .part_scale = F(part_scale),
+    .part_none = F(part_none),
+    .part_divide = F(part_divide),
     .finish = F(finish),
     .divide = F(divide),
     .tops = F(tops),
@@ -830,6 +976,11 @@ static const uhn_kernels F(table) = {
 #undef STEP_absdiff
 #undef STEP_maxdiff
 #undef STEP_differ
+#undef STEP_known_sqdiff
+#undef STEP_known_absdiff
+#undef STEP_known_maxdiff
+#undef STEP_known_differ
+#undef KNOWN
 #undef FEW
 #undef FEW_KERNEL
 #undef GROUPS

@@ -206,23 +206,22 @@ static uhn_status make_fragment(uhn_partial *p, uhn_pass *pass, uhn_problem *pro
             memcpy(tile + i * m * size, f->scores + (i * n + done) * size, m * size);
         const int failed = e->weigh(e->weigh_context, f->first + done, m, p->n_queries, tile);
         for (size_t i = 0; i < p->n_queries; i++)
-            memcpy(f->scores + (i * n + done) * size, tile + i * m * size, m * size);
+            for (size_t r = 0; r < m; r++) {
+                const size_t at = i * n + done + r;
+                const bool silent =
+                    p->shape.missing && uhn_get(p->dtype, f->scores, at) == -INFINITY;
+                uhn_put(p->dtype, f->scores, at,
+                        silent ? -INFINITY : uhn_get(p->dtype, tile, i * m + r));
+            }
         free(tile);
         if (failed)
             return uhn_fail(pass->error, UHN_CALLBACK, "%s", uhn_status_string(UHN_CALLBACK));
         done += m;
     }
-    const uhn_rows_context context = {problem->list, problem->first_row, bytes};
-    for (size_t r = 0; r < n; r++) {
+    const uhn_rows_context context = {problem->list, problem->first_row, bytes, 0};
+    for (size_t r = 0; r < n; r++)
         memcpy(f->values + r * bytes, uhn_list_row(&context, (int64_t)(f->first + r)), bytes);
-        const uhn_span *span = uhn_list_span(problem->list, start + r);
-        const char *prior = span->chunk->prior;
-        const float one = 1;
-        const double one_double = 1;
-        if (prior) memcpy(f->prior + r * size, prior + (start + r - span->first) * size, size);
-        else if (p->dtype == UHN_FLOAT32) memcpy(f->prior + r * size, &one, size);
-        else memcpy(f->prior + r * size, &one_double, size);
-    }
+    uhn_list_priors(problem->list, p->dtype, start, n, f->prior);
     return UHN_OK;
 }
 
@@ -307,6 +306,11 @@ uhn_status uhn_partial_new(const uhn_memory *memory, const uhn_equation *equatio
         status = uhn_fail(
             error, UHN_BAD_PARAMETER,
             "a partial cannot normalize scores: their sum over all shards is not known yet");
+    if (status == UHN_OK && list->missing_values)
+        status = uhn_fail(error, UHN_BAD_PARAMETER,
+                          "a partial cannot be made of values with missing entries: which rows "
+                          "answer for one is known only when all rows are there; ask the whole "
+                          "memory, or fill the entries first");
     if (status == UHN_OK && (start > stop || stop > list->n_rows))
         status = uhn_fail(error, UHN_BAD_SHAPE, "rows [%zu, %zu) are not within the %zu stored",
                           start, stop, list->n_rows);
@@ -329,9 +333,11 @@ uhn_status uhn_partial_new(const uhn_memory *memory, const uhn_equation *equatio
                          .n_problems = 1,
                          .run = run,
                          .error = error};
+        pass.shape.missing |= list->missing;
+        p->shape.missing |= list->missing;
         if (p->lists) {
             const uhn_rows_context context = {list, memory->first_row,
-                                              memory->n_values * p->shape.size};
+                                              memory->n_values * p->shape.size, 0};
             status = uhn_pass_candidates(&pass, p->lists);
             if (status == UHN_OK) status = keep_rows(p, uhn_list_row, &context, error);
         } else {
@@ -402,8 +408,7 @@ static uhn_node *reduce(const uhn_partial *p, size_t i, size_t j) {
         for (size_t r = 0; r < n; r++)
             ones &= (p->dtype == UHN_FLOAT32 ? (double)((float *)prior)[r]
                                              : ((double *)prior)[r]) == 1;
-        list->has_prior = !ones;
-        list->spans[0].chunk->prior = ones ? NULL : prior;
+        list->prior = ones ? NULL : prior;
         uhn_partial holder = {.n_nodes = 1,
                               .nodes = &node,
                               .n_queries = p->n_queries,
@@ -424,7 +429,6 @@ static uhn_node *reduce(const uhn_partial *p, size_t i, size_t j) {
                          .context = &holder};
         pass.shape.equation = &equation;
         status = uhn_pass_sums(&pass);
-        list->spans[0].chunk->prior = NULL;
     }
     uhn_list_release(list);
     free(scores);
@@ -559,6 +563,7 @@ uhn_status uhn_partial_merge(const uhn_partial *const *parts, size_t n_parts, uh
         status = merge_sums(all, parts, n_parts);
         if (status != UHN_OK) uhn_no_memory(error);
     }
+    for (size_t i = 0; i < n_parts; i++) all->shape.missing |= parts[i]->shape.missing;
     if (status != UHN_OK) uhn_partial_free(all);
     else *out = all;
     return status;
@@ -617,10 +622,11 @@ typedef struct wire_header {
     char magic[8];
     uint32_t version, dtype, similarity, transform, separation, normalize;
     double eps, gamma, beta, degree, theta, alpha;
-    uint64_t k, n_queries, n_values, n_ranges, n_nodes, n_fragments, n_rows;
+    uint64_t k, missing, n_queries, n_values, n_ranges, n_nodes, n_fragments, n_rows;
 } wire_header;
 
 static const char MAGIC[8] = "uhnpart";
+enum { VERSION = 2 };
 
 /* Writes when there is a buffer, and counts in any case. */
 typedef struct wire {
@@ -639,7 +645,7 @@ static void wire_all(const uhn_partial *p, wire *w) {
     memset(&h, 0, sizeof h);
     const uhn_equation *e = &p->equation;
     memcpy(h.magic, MAGIC, sizeof h.magic);
-    h.version = 1;
+    h.version = VERSION;
     h.dtype = p->dtype;
     h.similarity = e->similarity;
     h.transform = e->transform;
@@ -652,6 +658,7 @@ static void wire_all(const uhn_partial *p, wire *w) {
     h.theta = e->theta;
     h.alpha = e->alpha;
     h.k = e->k;
+    h.missing = p->shape.missing;
     h.n_queries = p->n_queries;
     h.n_values = p->n_values;
     h.n_ranges = p->n_ranges;
@@ -821,10 +828,10 @@ uhn_status uhn_partial_read(const void *buffer, size_t n_bytes, uhn_partial **ou
     if (!take(&r, &h, 1, sizeof h) || memcmp(h.magic, MAGIC, sizeof h.magic) != 0)
         return uhn_fail(error, UHN_BAD_DATA,
                         "this is not a partial, or only the beginning of one");
-    if (h.version != 1)
+    if (h.version != VERSION)
         return uhn_fail(error, UHN_BAD_DATA,
-                        "this partial has version %u; this library reads version 1",
-                        (unsigned)h.version);
+                        "this partial has version %u; this library reads version %d",
+                        (unsigned)h.version, VERSION);
     uhn_equation e = uhn_equation_default();
     e.similarity = (uhn_similarity)h.similarity;
     e.transform = (uhn_transform)h.transform;
@@ -837,6 +844,7 @@ uhn_status uhn_partial_read(const void *buffer, size_t n_bytes, uhn_partial **ou
     e.theta = h.theta;
     e.alpha = h.alpha;
     e.k = (size_t)h.k;
+    e.missing = h.missing != 0;
     uhn_equation built_in = e;
     if (e.similarity == UHN_SIM_custom) built_in.similarity = UHN_SIM_dot;
     if (e.separation == UHN_SEP_custom) {

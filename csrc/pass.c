@@ -12,6 +12,7 @@
  */
 #include "pass.h"
 
+#include "missing.h"
 #include "scalar.h"
 
 #include <stdatomic.h>
@@ -32,7 +33,9 @@ static void plan(uhn_pass *pass, int n_threads) {
         n_blocks = UHN_MAX(n_blocks, (p->first_row + p->stop) / UHN_BLOCK -
                                          (p->first_row + p->start) / UHN_BLOCK + 1);
     }
-    const size_t width = shape->n_features * (shape->similarity.logs ? 2 : 1) +
+    const size_t width = shape->n_features * (shape->missing           ? 4
+                                              : shape->similarity.logs ? 2
+                                                                       : 1) +
                          (shape->project ? shape->value_stride : 0) + UHN_TILE + UHN_STRIP;
     size_t block = CACHE / (width * shape->size) / panel * panel;
     block = UHN_MIN(UHN_MAX(block, panel), (size_t)MOST / panel * panel);
@@ -69,6 +72,7 @@ int uhn_pass_threads(const uhn_pass *pass) {
 typedef struct panel {
     size_t first, n, lanes; /* queries of the block: from `first`, n of them */
     char *packed, *logs, *S;
+    uhn_part part; /* where features may be missing */
 } panel;
 
 /* What one thread works with; sized once by the plan. */
@@ -86,7 +90,14 @@ typedef struct scratch {
     char *tail;                  /* for project() */
     char *top, *reference, *sum; /* per lane */
     char *custom;                /* for callers' functions */
-    uhn_node *spare;             /* nodes to use again */
+    /* Where features may be missing: queries, rows and values in parts (missing.h). */
+    char *query_part[3], *packed_part[3], *row_part[3], *value_part[2];
+    size_t *query_counts, *row_counts;
+    uint32_t *open; /* components that a query lacks; as many as n_open says */
+    size_t *n_open;
+    char *part_scores; /* for uhn_part_scores */
+    char *known;       /* sums of a tile over the rows that know a value */
+    uhn_node *spare;   /* nodes to use again */
 } scratch;
 
 typedef struct piece {
@@ -101,7 +112,9 @@ static uhn_status scratch_new(const uhn_pass *pass, scratch *s) {
     const size_t n_panels = lanes / V;
     const size_t nf = shape->n_features, nv = shape->n_values, tile = UHN_TILE + UHN_STRIP;
     const bool logs = shape->similarity.logs;
-    char *panels, *packed, *packed_logs, *S, *priors, *wide;
+    const size_t part = shape->missing ? size : 0, known = shape->known ? size : 0;
+    char *panels, *packed, *packed_logs, *S, *priors, *wide, *query_counts, *row_counts;
+    char *open, *n_open;
     const piece pieces[] = {
         {&panels, n_panels, sizeof(panel)},
         {&packed, lanes * size, nf},
@@ -123,6 +136,23 @@ static uhn_status scratch_new(const uhn_pass *pass, scratch *s) {
         {&s->reference, UHN_MAX_LANES, size},
         {&s->sum, UHN_MAX_LANES, size},
         {&s->custom, lanes * size, tile},
+        {&s->query_part[0], pass->block_queries * part, nf},
+        {&s->query_part[1], pass->block_queries * part, nf},
+        {&s->query_part[2], pass->block_queries * part, nf},
+        {&s->packed_part[0], lanes * part, nf},
+        {&s->packed_part[1], lanes * part, nf},
+        {&s->packed_part[2], lanes * part, nf},
+        {&s->row_part[0], UHN_TILE * part, nf},
+        {&s->row_part[1], UHN_TILE * part, nf},
+        {&s->row_part[2], UHN_TILE * part, nf},
+        {&s->value_part[0], UHN_TILE * known, nv},
+        {&s->value_part[1], UHN_TILE * known, nv},
+        {&query_counts, pass->block_queries, sizeof(size_t)},
+        {&row_counts, UHN_TILE, sizeof(size_t)},
+        {&open, shape->known ? pass->block_queries * sizeof(uint32_t) : 0, nv},
+        {&n_open, pass->block_queries, sizeof(size_t)},
+        {&s->part_scores, 4 * UHN_MAX_LANES * part, tile},
+        {&s->known, UHN_MAX_LANES * known, shape->value_stride},
     };
     enum { N = sizeof pieces / sizeof *pieces };
     size_t offsets[N], total = 0;
@@ -139,9 +169,42 @@ static uhn_status scratch_new(const uhn_pass *pass, scratch *s) {
     s->panels = (panel *)panels;
     s->priors = (double *)priors;
     s->wide = (double *)wide;
+    s->query_counts = (size_t *)query_counts;
+    s->row_counts = (size_t *)row_counts;
+    s->open = (uint32_t *)open;
+    s->n_open = (size_t *)n_open;
     /* Every panel's buffers follow from where it begins. */
     s->panels[0] = (panel){.packed = packed, .logs = packed_logs, .S = S};
     return UHN_OK;
+}
+
+/* Queries of a block in parts, and the panels' parts of them. */
+static void load_query_parts(const uhn_pass *pass, const char *queries, size_t n, scratch *s) {
+    const uhn_shape *shape = &pass->shape;
+    const uhn_kernels *kernels = shape->kernels;
+    const size_t nf = shape->n_features, row = nf * shape->size;
+    const bool squares = uhn_part_squares(&shape->similarity);
+    for (size_t i = 0; i < n; i++)
+        s->query_counts[i] =
+            kernels->part_row(queries + i * row, uhn_part_scaled(&shape->similarity), nf,
+                              s->query_part[0] + i * row, s->query_part[1] + i * row,
+                              squares ? s->query_part[2] + i * row : NULL);
+    for (size_t p = 0; p < s->n_panels; p++) {
+        panel *panel = &s->panels[p];
+        const size_t at = panel->first * row;
+        for (int k = 0; k < 2 + squares; k++)
+            kernels->pack(s->query_part[k] + at, nf, panel->n, nf, panel->lanes,
+                          s->packed_part[k] + at);
+        panel->part = (uhn_part){.raw = panel->packed,
+                                 .numbers = s->packed_part[0] + at,
+                                 .known = s->packed_part[1] + at,
+                                 .squares = s->packed_part[2] + at,
+                                 .rows = queries + at,
+                                 .counts = s->query_counts + panel->first,
+                                 .n = panel->n};
+        for (size_t i = 0; i < panel->n; i++)
+            panel->part.n_whole += panel->part.counts[i] == nf;
+    }
 }
 
 /* Packs a block of queries into panels of equal widths. */
@@ -165,7 +228,8 @@ static void load_queries(const uhn_pass *pass, const uhn_problem *problem, size_
                               s->query_logs + i * nf * size);
         queries = s->queries;
     }
-    s->few = built_in && n <= kernels->few && kernels->score_few[shape->similarity.kernel]
+    s->few = built_in && !shape->missing && n <= kernels->few &&
+                     kernels->score_few[shape->similarity.kernel]
                  ? queries
                  : NULL;
     for (size_t p = 0, done = 0; p < s->n_panels; p++) {
@@ -185,6 +249,14 @@ static void load_queries(const uhn_pass *pass, const uhn_problem *problem, size_
         }
         done += wide;
     }
+    if (built_in && shape->missing)
+        load_query_parts(pass, problem->queries + first * nf * size, n, s);
+    for (size_t i = 0; shape->known && i < n; i++) {
+        s->n_open[i] = 0;
+        for (size_t j = 0; problem->clamp && j < nf; j++)
+            if (isnan(uhn_get(shape->dtype, problem->queries, (first + i) * nf + j)))
+                s->open[i * nf + s->n_open[i]++] = (uint32_t)j;
+    }
 }
 
 /* ---------------------------------------------------------------------------------------- tiles */
@@ -195,8 +267,63 @@ typedef struct tile {
     const char *patterns, *values;
     const char *scales;
     const double *priors; /* NULL: all 1 */
-    const char *ahead;    /* values of the rows after it, where they follow */
+    const char *ahead;    /* values of the rows after it, or near them; NULL: not known */
+    uhn_part part;        /* where features may be missing */
+    const char *known;    /* of the values, 1 or 0; NULL: all are known */
 } tile;
+
+/* The one component that is asked for of every value, 0 where it is missing. */
+static void load_column(const uhn_pass *pass, const uhn_problem *problem, tile *t, scratch *s) {
+    const uhn_shape *shape = &pass->shape;
+    const uhn_rows_context rows = {.list = problem->list,
+                                   .first_row = problem->first_row,
+                                   .bytes = problem->width * shape->size,
+                                   .offset = problem->column * shape->size};
+    for (size_t r = 0; r < t->n; r++)
+        shape->kernels->part_row(uhn_list_row(&rows, t->global + (int64_t)r), false, 1,
+                                 s->values + r * shape->size, s->prior + r * shape->size, NULL);
+    t->values = s->values;
+    t->known = s->prior;
+    t->ahead = NULL;
+}
+
+/* Rows of a tile, and their values, in parts. */
+static void load_tile_parts(const uhn_pass *pass, tile *t, scratch *s) {
+    const uhn_shape *shape = &pass->shape;
+    const size_t nf = shape->n_features, row = nf * shape->size;
+    const size_t nv = shape->n_values, value = nv * shape->size;
+    const bool squares = uhn_part_squares(&shape->similarity);
+    t->part = (uhn_part){.raw = t->patterns,
+                         .numbers = s->row_part[0],
+                         .known = s->row_part[1],
+                         .squares = s->row_part[2],
+                         .rows = t->patterns,
+                         .counts = s->row_counts,
+                         .n = t->n};
+    for (size_t r = 0; r < t->n; r++) {
+        s->row_counts[r] =
+            shape->kernels->part_row(t->patterns + r * row, uhn_part_scaled(&shape->similarity),
+                                     nf, s->row_part[0] + r * row, s->row_part[1] + r * row,
+                                     squares ? s->row_part[2] + r * row : NULL);
+        t->part.n_whole += s->row_counts[r] == nf;
+    }
+    if (!shape->known) return;
+    size_t n_known = 0;
+    for (size_t r = 0; r < t->n; r++)
+        n_known += shape->kernels->part_row(t->values + r * value, false, nv,
+                                            s->value_part[0] + r * value,
+                                            s->value_part[1] + r * value, NULL);
+    if (n_known == t->n * nv) return;
+    t->values = s->value_part[0];
+    t->known = s->value_part[1];
+    t->ahead = NULL;
+}
+
+/* What is likely to be read next, to be fetched early. Rows of the chunk that the list has no part in,
+ * as some were removed, are mostly few. */
+static const char *rows_ahead(const uhn_chunk *chunk, size_t at, size_t bytes) {
+    return at + UHN_TILE <= chunk->capacity ? chunk->values + at * bytes : NULL;
+}
 
 static tile load_tile(const uhn_pass *pass, const uhn_problem *problem, size_t row, size_t n,
                       scratch *s) {
@@ -206,44 +333,44 @@ static tile load_tile(const uhn_pass *pass, const uhn_problem *problem, size_t r
     tile t = {.row = row, .n = n, .global = (int64_t)(problem->first_row + row)};
     const uhn_list *list = problem->list;
     const uhn_span *span = uhn_list_span(list, row);
-    size_t at = row - span->first;
+    size_t at = uhn_span_at(span, row);
+    if (list->prior) {
+        shape->kernels->widen(list->prior + row * size, n, s->priors);
+        t.priors = s->priors;
+    }
     if (problem->given) {
         /* One chunk, whose patterns nobody needs. */
         t.values = span->chunk->values ? span->chunk->values + at * nv : NULL;
-        if (list->has_prior) {
-            shape->kernels->widen(span->chunk->prior + at * size, n, s->priors);
-            t.priors = s->priors;
-        }
         return t;
     }
-    if (at + n <= span->n_rows) {
+    if (at + n <= span->offset + span->n_rows) {
         const uhn_chunk *chunk = span->chunk;
         t.patterns = chunk->patterns + at * nf;
         t.values = chunk->values + at * nv;
         if (statistic) t.scales = chunk->scales[statistic] + at * size;
-        if (list->has_prior && chunk->prior) {
-            shape->kernels->widen(chunk->prior + at * size, n, s->priors);
-            t.priors = s->priors;
-        }
-        if (at + n + UHN_TILE <= span->n_rows) t.ahead = t.values + UHN_TILE * nv;
+        t.ahead = rows_ahead(chunk, at + n, nv);
     } else {
-        for (size_t done = 0; done < n; span++, at = 0) {
+        bool apart = false; /* values that are the patterns are copied once */
+        for (const uhn_span *each = span;
+             each < list->spans + list->n_spans && each->first < row + n; each++)
+            apart |= each->chunk->values != each->chunk->patterns;
+        for (size_t done = 0; done < n; span++) {
             const uhn_chunk *chunk = span->chunk;
-            const size_t m = UHN_MIN(span->n_rows - at, n - done);
+            at = uhn_span_at(span, row + done);
+            const size_t m = UHN_MIN(span->offset + span->n_rows - at, n - done);
             memcpy(s->patterns + done * nf, chunk->patterns + at * nf, m * nf);
-            memcpy(s->values + done * nv, chunk->values + at * nv, m * nv);
+            if (apart) memcpy(s->values + done * nv, chunk->values + at * nv, m * nv);
             if (statistic)
                 memcpy(s->scales + done * size, chunk->scales[statistic] + at * size, m * size);
-            for (size_t r = 0; list->has_prior && r < m; r++)
-                s->priors[done + r] =
-                    chunk->prior ? uhn_get(shape->dtype, chunk->prior, at + r) : 1;
             done += m;
+            t.ahead = rows_ahead(chunk, at + m, nv);
         }
         t.patterns = s->patterns;
-        t.values = s->values;
+        t.values = apart ? s->values : s->patterns;
         if (statistic) t.scales = s->scales;
-        if (list->has_prior) t.priors = s->priors;
     }
+    if (problem->width && !problem->open_start) load_column(pass, problem, &t, s);
+    if (shape->missing) load_tile_parts(pass, &t, s);
     if (shape->similarity.logs)
         for (size_t r = 0; r < n; r++)
             shape->kernels->prepare(t.patterns + r * nf, uhn_get(shape->dtype, t.scales, r),
@@ -273,13 +400,38 @@ static uhn_status custom_scores(const uhn_pass *pass, const uhn_problem *problem
     return UHN_OK;
 }
 
+/* Scores of a tile against one panel by a built-in similarity. */
+static void score_features(const uhn_shape *shape, const tile *t, const panel *panel,
+                           scratch *s) {
+    const uhn_kernels *kernels = shape->kernels;
+    const uhn_score_kernel kernel = shape->similarity.kernel;
+    const size_t lanes = panel->lanes, nf = shape->n_features;
+    const bool logs = shape->similarity.logs;
+    const bool whole =
+        !shape->missing || (t->part.n_whole == t->n && panel->part.n_whole == panel->n);
+    if (whole ||
+        (uhn_part_keeps_whole(&shape->similarity) && t->part.n_whole && panel->part.n_whole)) {
+        if (s->few)
+            kernels->score_few[kernel](t->patterns, nf, t->n, s->few, panel->n, nf, lanes,
+                                       panel->S);
+        else
+            kernels->score[kernel](logs ? s->rows : t->patterns, s->row_logs, nf, t->n,
+                                   panel->packed, panel->logs, nf, lanes, panel->first == 0,
+                                   panel->S);
+        kernels->finish(&shape->similarity.finish, t->scales, t->n, lanes, panel->S);
+    }
+    if (!whole)
+        uhn_part_scores(kernels, shape->dtype, &shape->similarity, &t->part, &panel->part, nf,
+                        lanes, s->part_scores, panel->S);
+}
+
 /* Scores of a tile against one panel, in panel->S. */
 static void score(const uhn_pass *pass, const uhn_problem *problem, size_t first, const tile *t,
                   const panel *panel, scratch *s) {
     const uhn_shape *shape = &pass->shape;
     const uhn_kernels *kernels = shape->kernels;
     const uhn_dtype dtype = shape->dtype;
-    const size_t lanes = panel->lanes, nf = shape->n_features;
+    const size_t lanes = panel->lanes;
     if (problem->given) {
         const size_t n_columns = problem->list->n_rows;
         for (size_t i = 0; i < lanes; i++)
@@ -290,17 +442,11 @@ static void score(const uhn_pass *pass, const uhn_problem *problem, size_t first
                                       (first + panel->first + i) * n_columns + t->row + r)
                             : 0);
     } else if (shape->equation->similarity != UHN_SIM_custom) {
-        const uhn_score_kernel kernel = shape->similarity.kernel;
-        const bool logs = shape->similarity.logs;
-        if (s->few)
-            kernels->score_few[kernel](t->patterns, nf, t->n, s->few, panel->n, nf, lanes,
-                                       panel->S);
-        else
-            kernels->score[kernel](logs ? s->rows : t->patterns, s->row_logs, nf, t->n,
-                                   panel->packed, panel->logs, nf, lanes, panel->first == 0,
-                                   panel->S);
-        kernels->finish(&shape->similarity.finish, t->scales, t->n, lanes, panel->S);
+        score_features(shape, t, panel, s);
     }
+    for (size_t r = 0; problem->width && !problem->open_start && r < t->n; r++)
+        for (size_t i = 0; i < lanes && uhn_get(dtype, t->known, r) == 0; i++)
+            uhn_put(dtype, panel->S, r * lanes + i, -INFINITY);
     for (size_t i = 0; problem->mask && i < panel->n; i++) {
         const uint8_t *mask =
             problem->mask + (first + panel->first + i) * problem->mask_stride + t->row;
@@ -368,6 +514,38 @@ static uhn_status weigh(const uhn_pass *pass, const tile *t, const panel *panel,
     return UHN_OK;
 }
 
+/* Adds to node->known, per query and value, the weights of the tile's rows that know it. `sums` are those
+ * of all rows of the tile, which are added where every row knows; the order of the additions is the
+ * same, so that who lacks nothing has the bits of who cannot lack anything. */
+static void add_known(const uhn_pass *pass, const tile *t, const panel *panel,
+                      const double *sums, scratch *s, uhn_node *node) {
+    const uhn_shape *shape = &pass->shape;
+    const size_t n = shape->n_values, stride = shape->value_stride, lanes = panel->lanes;
+    double *known = node->known + panel->first * n;
+    if (!t->known) {
+        for (size_t i = 0; i < panel->n; i++)
+            for (size_t j = 0; j < n; j++) known[i * n + j] += sums[i];
+        return;
+    }
+    if (shape->separation.family == UHN_FAMILY_exp) {
+        memset(s->known, 0, panel->n * stride * shape->size);
+        shape->kernels->project(panel->S, lanes, panel->n, t->known, n, t->n, n, s->tail,
+                                s->known, stride, NULL);
+        for (size_t i = 0; i < panel->n; i++)
+            for (size_t j = 0; j < n; j++)
+                known[i * n + j] += uhn_get(shape->dtype, s->known, i * stride + j);
+        return;
+    }
+    for (size_t i = 0; i < panel->n; i++)
+        for (size_t j = 0; j < n; j++) {
+            double sum = 0;
+            for (size_t r = 0; r < t->n; r++)
+                if (uhn_get(shape->dtype, t->known, r * n + j) != 0)
+                    sum += fabs(s->wide[r * lanes + i]);
+            known[i * n + j] += sum;
+        }
+}
+
 /* The caller's own separation, into s->wide. */
 static uhn_status custom_weights(const uhn_pass *pass, const tile *t, const panel *panel,
                                  scratch *s) {
@@ -380,9 +558,39 @@ static uhn_status custom_weights(const uhn_pass *pass, const tile *t, const pane
     if (e->weigh(e->weigh_context, (size_t)t->global, t->n, panel->n, s->custom) != 0)
         return UHN_CALLBACK;
     for (size_t r = 0; r < t->n; r++)
-        for (size_t i = 0; i < lanes; i++)
-            s->wide[r * lanes + i] = i < panel->n ? uhn_get(dtype, s->custom, i * t->n + r) : 0;
+        for (size_t i = 0; i < lanes; i++) {
+            /* Who has no say gets no weight, whatever the function makes of it. */
+            const bool silent =
+                pass->shape.missing && uhn_get(dtype, panel->S, r * lanes + i) == -INFINITY;
+            s->wide[r * lanes + i] = i >= panel->n ? 0
+                                     : silent      ? -INFINITY
+                                                   : uhn_get(dtype, s->custom, i * t->n + r);
+        }
     return UHN_OK;
+}
+
+/* The largest key of a tile for one query, given that it is above `top`, of rows that know something the
+ * query asks for. A row that knows none of it - the query's own, in a table that fills its own gaps -
+ * must not set the scale on which those that answer may be nothing. */
+static double top_of_those_who_know(const uhn_shape *shape, const tile *t, const panel *panel,
+                                    size_t i, double top, double tops, scratch *s) {
+    const size_t n_open = s->n_open[panel->first + i], nv = shape->n_values;
+    const uint32_t *open = s->open + (panel->first + i) * nv;
+    const bool exponential = shape->separation.family == UHN_FAMILY_exp;
+    if (n_open == 0 || !t->known) return tops;
+    tops = top;
+    for (size_t r = 0; r < t->n; r++) {
+        const size_t at = r * panel->lanes + i;
+        double key = exponential ? uhn_get(shape->dtype, panel->S, at) : 0;
+        if (!exponential) uhn_keys(&shape->separation, s->wide + at, 1, 1, &key);
+        if (!(key > top)) continue;
+        size_t k = 0;
+        while (k < n_open && uhn_get(shape->dtype, t->known, r * nv + open[k]) == 0) k++;
+        if (k < n_open) tops = UHN_MAX(tops, key);
+        else if (exponential) uhn_put(shape->dtype, panel->S, at, -INFINITY);
+        else s->wide[at] = -INFINITY;
+    }
+    return tops;
 }
 
 /* Largest keys of a tile, raised into `top` (per query of the panel); S becomes keys for exp, s->wide
@@ -406,10 +614,14 @@ static uhn_status keys(const uhn_pass *pass, const tile *t, const panel *panel, 
         } else {
             kernels->widen(panel->S, t->n * lanes, s->wide);
         }
-        for (size_t i = 0; i < lanes; i++) tops[i] = 0;
+        for (size_t i = 0; i < lanes; i++) tops[i] = -INFINITY;
         uhn_keys(&shape->separation, s->wide, t->n, lanes, tops);
     }
-    for (size_t i = 0; i < panel->n; i++) top[i] = UHN_MAX(top[i], tops[i]);
+    for (size_t i = 0; i < panel->n; i++) {
+        if (shape->known && tops[i] > top[i])
+            tops[i] = top_of_those_who_know(shape, t, panel, i, top[i], tops[i], s);
+        top[i] = UHN_MAX(top[i], tops[i]);
+    }
     return UHN_OK;
 }
 
@@ -433,15 +645,20 @@ static uhn_status absorb(const uhn_pass *pass, const uhn_problem *problem, size_
             const double factor = uhn_rescale(&shape->separation, reference[i], now);
             sum[i] *= factor;
             lagrangian[i] *= factor;
+            for (size_t j = 0; node->known && j < shape->n_values; j++)
+                node->known[(panel->first + i) * shape->n_values + j] *= factor;
             if (node->values)
                 kernels->combine(node->values + (panel->first + i) * stride, factor, NULL, 0,
                                  shape->n_values);
             reference[i] = now;
         }
         bool any;
-        status = weigh(pass, t, panel, reference, s, sum, shape->lagrangian ? lagrangian : NULL,
-                       &any);
+        double added[UHN_MAX_LANES] = {0};
+        status = weigh(pass, t, panel, reference, s, added,
+                       shape->lagrangian ? lagrangian : NULL, &any);
+        for (size_t i = 0; i < panel->n; i++) sum[i] += added[i];
         if (status != UHN_OK) return status;
+        if (node->known && any) add_known(pass, t, panel, added, s, node);
         if (any && node->values)
             kernels->project(panel->S, panel->lanes, panel->n, t->values, shape->n_values, t->n,
                              shape->n_values, s->tail, node->values + panel->first * stride,
@@ -527,7 +744,40 @@ static uhn_status write_out(walk *w, const uhn_problem *problem, size_t first, c
     return UHN_OK;
 }
 
-static uhn_status collect(walk *w, const tile *t, scratch *s, uhn_candidates *lists) {
+/* Where the lists of a query begin. */
+static size_t list_of(const uhn_problem *problem, size_t query) {
+    return problem->open_start ? problem->open_start[query] : query;
+}
+
+/* Candidates of single components for the queries of one panel: a row is one for those it knows. */
+static uhn_status collect_open(walk *w, const uhn_problem *problem, size_t first, const tile *t,
+                               const panel *panel, const double *tops, uhn_candidates *lists) {
+    const uhn_shape *shape = &w->pass->shape;
+    const size_t begin = problem->open_start[first], width = problem->width;
+    for (size_t i = 0; i < panel->n; i++) {
+        const size_t query = first + panel->first + i;
+        for (size_t k = problem->open_start[query]; k < problem->open_start[query + 1]; k++) {
+            uhn_candidates *list = &lists[k - begin];
+            if (list->floor != -INFINITY && !(tops[i] > list->floor)) continue;
+            for (size_t r = 0; r < t->n; r++) {
+                const double score = uhn_get(shape->dtype, panel->S, r * panel->lanes + i);
+                if ((list->floor != -INFINITY && !(score > list->floor)) ||
+                    score == -INFINITY ||
+                    isnan(uhn_get(shape->dtype, t->values, r * width + problem->open[k])))
+                    continue;
+                const uhn_status status =
+                    uhn_candidates_absorb(&shape->separation, list, &score, 1, 1,
+                                          t->priors ? t->priors + r : NULL,
+                                          t->global + (int64_t)r);
+                if (status != UHN_OK) return status;
+            }
+        }
+    }
+    return UHN_OK;
+}
+
+static uhn_status collect(walk *w, const uhn_problem *problem, size_t first, const tile *t,
+                          scratch *s, uhn_candidates *lists) {
     const uhn_shape *shape = &w->pass->shape;
     for (size_t p = 0; p < s->n_panels; p++) {
         const panel *panel = &s->panels[p];
@@ -535,6 +785,11 @@ static uhn_status collect(walk *w, const tile *t, scratch *s, uhn_candidates *li
         bool any = false;
         shape->kernels->tops(t->n, panel->lanes, panel->S, s->top);
         shape->kernels->widen(s->top, panel->n, tops);
+        if (problem->open_start) {
+            const uhn_status status = collect_open(w, problem, first, t, panel, tops, lists);
+            if (status != UHN_OK) return status;
+            continue;
+        }
         for (size_t i = 0; i < panel->n; i++) {
             const double floor = lists[panel->first + i].floor;
             any |= floor == -INFINITY || tops[i] > floor;
@@ -583,7 +838,7 @@ static uhn_status walk_range(walk *w, uhn_problem *problem, size_t first, size_t
             } else if (w->purpose == CANDIDATES) {
                 for (size_t p = 0; p < s->n_panels; p++)
                     score(pass, problem, first, &t, &s->panels[p], s);
-                status = collect(w, &t, s, lists);
+                status = collect(w, problem, first, &t, s, lists);
             } else {
                 status = write_out(w, problem, first, &t, s);
             }
@@ -634,12 +889,13 @@ static uhn_status walk_task(void *context, size_t task, int worker, uhn_loop *lo
         stop = UHN_MIN((low / rows + range + 1) * rows, high);
     }
     uhn_candidates *lists = NULL;
+    const size_t n_lists = list_of(problem, first + n) - list_of(problem, first);
     if (start < stop) {
         load_queries(pass, problem, first, n, s);
         if (w->purpose == CANDIDATES) {
-            lists = malloc(n * sizeof *lists);
+            lists = malloc(UHN_MAX(n_lists, (size_t)1) * sizeof *lists);
             if (!lists) return walk_fail(w, UHN_NO_MEMORY);
-            for (size_t i = 0; i < n; i++) uhn_candidates_init(&lists[i]);
+            for (size_t i = 0; i < n_lists; i++) uhn_candidates_init(&lists[i]);
         }
         if (forest) *forest = (uhn_forest){.spare = s->spare, .capacity = pass->block_queries};
         if (forest) s->spare = NULL;
@@ -648,10 +904,11 @@ static uhn_status walk_task(void *context, size_t task, int worker, uhn_loop *lo
         if (status != UHN_OK && status != UHN_STOPPED) walk_fail(w, status);
     }
     if (lists) {
-        uhn_candidates *all =
-            w->lists + (size_t)(problem - pass->problems) * problem->n_queries + first;
+        uhn_candidates *all = w->lists +
+                              (size_t)(problem - pass->problems) * problem->n_queries +
+                              list_of(problem, first);
         pthread_mutex_lock(&w->lock);
-        for (size_t i = 0; i < n; i++) {
+        for (size_t i = 0; i < n_lists; i++) {
             if (status == UHN_OK)
                 status = uhn_candidates_merge(&pass->shape.separation, &all[i], lists[i].items,
                                               lists[i].n);
@@ -750,7 +1007,11 @@ uhn_status uhn_pass_check(const uhn_memory *memory, uhn_list *list,
     if (!uhn_mul(n_queries, UHN_MAX(memory->n_features, memory->n_values), 8, &bytes))
         return uhn_fail(error, UHN_BAD_SHAPE, "%zu queries are more than can be addressed",
                         n_queries);
-    if (list->has_prior && separation && !separation->has_prior)
+    if ((list->missing || equation->missing) && equation->similarity == UHN_SIM_custom)
+        return uhn_fail(error, UHN_BAD_PARAMETER,
+                        "a similarity of the caller's own is not defined where features are "
+                        "missing; use a built-in one");
+    if (list->prior && separation && !separation->has_prior)
         return uhn_fail(
             error, UHN_BAD_PARAMETER,
             "separation '%s' has no meaning for prior weights; use softmax, sparsemax, entmax "

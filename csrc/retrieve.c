@@ -14,6 +14,8 @@ static uhn_status conclude_answers(uhn_pass *pass, uhn_problem *problem, size_t 
             node ? uhn_lagrangian(&pass->shape.separation, node->reference[i], node->sum[i],
                                   node->lagrangian[i])
                  : 0;
+    for (size_t i = 0; problem->heard && i < n; i++)
+        problem->heard[first + i] = uhn_node_heard(node, i);
     if (!problem->out) return UHN_OK;
     const uhn_status status = uhn_node_finish(&pass->shape, node, n, first, pass->empty_is_zero,
                                               problem->out, problem->answered, &error);
@@ -47,6 +49,7 @@ static uhn_status conclude_totals(uhn_pass *pass, uhn_problem *problem, size_t f
 static uhn_status totals(uhn_pass *pass, double *references, double *sums) {
     uhn_pass copy = *pass;
     copy.shape.project = false;
+    copy.shape.known = false;
     copy.context = &(sums_context){references, sums};
     copy.conclude = conclude_totals;
     return uhn_pass_sums(&copy);
@@ -79,7 +82,7 @@ const void *uhn_list_row(const void *context, int64_t index) {
     const uhn_rows_context *rows = context;
     const size_t row = (size_t)index - rows->first_row;
     const uhn_span *span = uhn_list_span(rows->list, row);
-    return span->chunk->values + (row - span->first) * rows->bytes;
+    return span->chunk->values + uhn_span_at(span, row) * rows->bytes + rows->offset;
 }
 
 typedef struct finish_context {
@@ -93,8 +96,9 @@ static uhn_status finish_task(void *context, size_t task, int worker, uhn_loop *
     uhn_pass *pass = f->pass;
     const size_t n_queries = pass->problems[0].n_queries;
     const uhn_problem *problem = &pass->problems[task / n_queries];
-    const uhn_rows_context rows = {problem->list, problem->first_row,
-                                   pass->shape.n_values * pass->shape.size};
+    const size_t width = problem->width ? problem->width : pass->shape.n_values;
+    const uhn_rows_context rows = {problem->list, problem->first_row, width * pass->shape.size,
+                                   problem->column * pass->shape.size};
     uhn_status status = uhn_loop_poll(loop, worker);
     if (status != UHN_OK) return status;
     uhn_error error = {0};
@@ -165,12 +169,203 @@ uhn_status uhn_pass_begin(const uhn_memory *memory, const uhn_equation *equation
                        .n_problems = 1,
                        .run = run,
                        .error = error};
+    pass->shape.missing |= list->missing;
     if (equation->normalize_scores && n_queries) {
         status = sum_scores(pass, sums);
         if (status != UHN_OK) uhn_list_release(list);
         problem->score_sums = *sums;
     }
     return status;
+}
+
+/* Answers that are states keep what their queries knew. */
+static void clamp(const uhn_problem *problem, const uhn_shape *shape) {
+    for (size_t i = 0; i < problem->n_queries * shape->n_features; i++) {
+        const double x = uhn_get(shape->dtype, problem->queries, i);
+        if (!isnan(x)) uhn_put(shape->dtype, problem->out, i, x);
+    }
+}
+
+/* Asks once more for every value that was left open, as NaN: one component after the other, of the rows
+ * that know it. */
+static uhn_status ask_columns(uhn_pass *pass) {
+    const uhn_problem *problem = pass->problems;
+    const uhn_shape *shape = &pass->shape;
+    const size_t n = problem->n_queries, nv = shape->n_values, size = shape->size;
+    const size_t row = shape->n_features * size;
+    uhn_pass one = *pass;
+    one.shape.n_values = 1;
+    one.shape.value_stride = UHN_ALIGNMENT / size;
+    one.shape.known = false;
+    char *queries = uhn_alloc(n, row, 1), *answers = uhn_alloc(n, size, 1);
+    size_t *open = uhn_alloc(n, 1, sizeof *open);
+    uhn_status status = UHN_OK;
+    if (!queries || !answers || !open) status = uhn_no_memory(pass->error);
+    for (size_t j = 0; j < nv && status == UHN_OK; j++) {
+        size_t m = 0;
+        for (size_t i = 0; i < n; i++) {
+            if (!problem->heard[i] || !isnan(uhn_get(shape->dtype, problem->out, i * nv + j)))
+                continue;
+            memcpy(queries + m * row, problem->queries + i * row, row);
+            open[m++] = i;
+        }
+        if (m == 0) continue;
+        uhn_problem column = *problem;
+        column.queries = queries;
+        column.n_queries = m;
+        column.score_sums = NULL;
+        column.out = answers;
+        column.answered = column.heard = NULL;
+        column.width = nv;
+        column.column = j;
+        one.problems = &column;
+        double *sums = NULL;
+        if (shape->equation->normalize_scores) status = sum_scores(&one, &sums);
+        column.score_sums = sums;
+        if (status == UHN_OK) status = uhn_pass_answer(&one);
+        free(sums);
+        for (size_t i = 0; i < m && status == UHN_OK; i++)
+            memcpy(problem->out + (open[i] * nv + j) * size, answers + i * size, size);
+    }
+    free(queries);
+    free(answers);
+    free(open);
+    return status;
+}
+
+typedef struct open_context {
+    uhn_shape shape; /* of one component */
+    const uhn_problem *problem;
+    uhn_candidates *lists;
+    char *answers;
+    uint8_t *found;
+    uhn_error *error;
+    pthread_mutex_t lock;
+} open_context;
+
+static uhn_status open_task(void *context, size_t task, int worker, uhn_loop *loop) {
+    open_context *c = context;
+    const uhn_problem *problem = c->problem;
+    const uhn_rows_context rows = {.list = problem->list,
+                                   .first_row = problem->first_row,
+                                   .bytes = problem->width * c->shape.size,
+                                   .offset = problem->open[task] * c->shape.size};
+    uhn_status status = uhn_loop_poll(loop, worker);
+    if (status != UHN_OK) return status;
+    uhn_error error = {0};
+    status = uhn_candidates_finish(&c->shape, &c->lists[task], uhn_list_row, &rows, task, false,
+                                   c->answers, c->found, NULL, &error);
+    if (status != UHN_OK && c->error) {
+        pthread_mutex_lock(&c->lock);
+        if (c->error->status == UHN_OK) *c->error = error;
+        pthread_mutex_unlock(&c->lock);
+    }
+    return status;
+}
+
+/* Fills what queries [first, first + n) have left open, given where it is. */
+static uhn_status ask_open_of(uhn_pass *pass, size_t first, size_t n, const size_t *open_start,
+                              const uint32_t *open) {
+    const uhn_problem *problem = pass->problems;
+    const size_t size = pass->shape.size, nv = pass->shape.n_values, n_open = open_start[n];
+    uhn_problem part = *problem;
+    part.queries += first * pass->shape.n_features * size;
+    part.n_queries = n;
+    if (part.score_sums) part.score_sums += first;
+    part.width = nv;
+    part.open_start = open_start;
+    part.open = open;
+    uhn_pass asked = *pass;
+    asked.problems = &part;
+    open_context c = {.shape = pass->shape,
+                      .problem = &part,
+                      .lists = lists_new(n_open),
+                      .answers = uhn_alloc(n_open, size, 1),
+                      .found = uhn_alloc(n_open, 1, 1),
+                      .error = pass->error};
+    c.shape.n_values = 1;
+    uhn_status status = c.lists && c.answers && c.found ? UHN_OK : uhn_no_memory(pass->error);
+    if (status == UHN_OK) status = uhn_pass_candidates(&asked, c.lists);
+    if (status == UHN_OK) {
+        pthread_mutex_init(&c.lock, NULL);
+        status = uhn_parallel_for(n_open, uhn_pass_threads(pass), pass->run, open_task, &c);
+        pthread_mutex_destroy(&c.lock);
+        if (status != UHN_OK && pass->error && pass->error->status == UHN_OK)
+            uhn_fail(pass->error, status, "%s", uhn_status_string(status));
+    }
+    for (size_t i = 0; i < n && status == UHN_OK; i++)
+        for (size_t k = open_start[i]; k < open_start[i + 1]; k++) {
+            problem->answered[first + i] |= c.found[k];
+            memcpy(problem->out + ((first + i) * nv + open[k]) * size, c.answers + k * size,
+                   size);
+        }
+    lists_free(c.lists, n_open);
+    free(c.answers);
+    free(c.found);
+    return status;
+}
+
+/* Asks for every value that is NaN in `out`, a list of candidates for each, a bounded number of lists
+ * at once. Queries that nobody answered are left alone unless `all`. */
+static uhn_status ask_open(uhn_pass *pass, bool all) {
+    enum { MOST = 1 << 18 };
+    const uhn_problem *problem = pass->problems;
+    const uhn_shape *shape = &pass->shape;
+    const size_t n = problem->n_queries, nv = shape->n_values;
+    const size_t room = UHN_MAX((size_t)MOST, nv);
+    size_t *open_start = uhn_alloc(n + 1, 1, sizeof *open_start);
+    uint32_t *open = uhn_alloc(room, 1, sizeof *open);
+    uhn_status status = open_start && open ? UHN_OK : uhn_no_memory(pass->error);
+    for (size_t first = 0, i = 0; first < n && status == UHN_OK; first = i) {
+        size_t n_open = 0;
+        for (i = first; i < n && room - n_open >= nv; i++) {
+            open_start[i - first] = n_open;
+            for (size_t j = 0; (all || problem->answered[i]) && j < nv; j++)
+                if (isnan(uhn_get(shape->dtype, problem->out, i * nv + j)))
+                    open[n_open++] = (uint32_t)j;
+        }
+        open_start[i - first] = n_open;
+        if (n_open) status = ask_open_of(pass, first, i - first, open_start, open);
+    }
+    free(open_start);
+    free(open);
+    return status;
+}
+
+/* Answers where values lack entries; `heard` has room for a byte a query. */
+static uhn_status answer_missing(uhn_pass *pass, uint8_t *heard) {
+    uhn_problem *problem = pass->problems;
+    const uhn_shape *shape = &pass->shape;
+    const size_t n = problem->n_queries, nf = shape->n_features, nv = shape->n_values;
+    const bool keeps_sums = uhn_keeps_sums(&shape->separation);
+    const bool normalized = shape->equation->normalize_scores;
+    uhn_status status;
+    /* Of a list of candidates the best has a weight if it has a score. */
+    if (!keeps_sums && !problem->answered) problem->answered = heard;
+    if (!keeps_sums && !normalized) {
+        if (problem->clamp) {
+            memcpy(problem->out, problem->queries, n * nf * shape->size);
+            for (size_t i = 0; i < n; i++) {
+                size_t j = 0;
+                while (j < nf && !isnan(uhn_get(shape->dtype, problem->out, i * nf + j))) j++;
+                problem->answered[i] = j == nf;
+            }
+            return ask_open(pass, true);
+        }
+        status = uhn_pass_answer(pass);
+        return status == UHN_OK ? ask_open(pass, false) : status;
+    }
+    pass->shape.known = keeps_sums;
+    problem->heard = keeps_sums ? heard : NULL;
+    status = uhn_pass_answer(pass);
+    pass->shape.known = false;
+    if (status != UHN_OK) return status;
+    if (!keeps_sums && problem->answered != heard) memcpy(heard, problem->answered, n);
+    problem->heard = heard;
+    /* Those who know a value have a sum of scores of their own. */
+    if (normalized) uhn_fill_missing(shape->dtype, n * nv, problem->out);
+    if (problem->clamp) clamp(problem, shape);
+    return ask_columns(pass);
 }
 
 uhn_status uhn_retrieve(const uhn_memory *memory, const uhn_equation *equation,
@@ -182,8 +377,15 @@ uhn_status uhn_retrieve(const uhn_memory *memory, const uhn_equation *equation,
     uhn_status status = uhn_pass_begin(memory, equation, queries, n_queries, run, out, error,
                                        &problem, &pass, &sums);
     if (status != UHN_OK) return status;
+    const bool missing_values = problem.list->missing_values;
+    uint8_t *heard = missing_values ? uhn_alloc(n_queries, 1, 1) : NULL;
+    if (missing_values && !heard) status = uhn_no_memory(error);
     problem.answered = answered;
-    if (n_queries) status = uhn_pass_answer(&pass);
+    problem.clamp = equation->missing && equation->clamp && memory->autoassociative;
+    if (n_queries && status == UHN_OK)
+        status = missing_values ? answer_missing(&pass, heard) : uhn_pass_answer(&pass);
+    if (status == UHN_OK && problem.clamp && !missing_values) clamp(&problem, &pass.shape);
+    free(heard);
     free(sums);
     uhn_list_release(problem.list);
     return status;
@@ -216,7 +418,8 @@ static uhn_status weights(uhn_pass *pass) {
         if (!states) return uhn_no_memory(pass->error);
         status = totals(pass, states, states + n);
         for (size_t i = 0; status == UHN_OK && i < n; i++)
-            if (states[n + i] == 0 && shape->separation.row == UHN_SEP_softmax)
+            if (states[n + i] == 0 && shape->separation.row == UHN_SEP_softmax &&
+                !shape->missing)
                 status = uhn_fail_no_answer(i, pass->error);
         if (status == UHN_OK) status = uhn_pass_weights(pass, states, states + n);
         if (status == UHN_OVERFLOW) uhn_fail_overflow(shape, 0, pass->error);
@@ -231,8 +434,10 @@ static uhn_status weights(uhn_pass *pass) {
         uhn_candidates_sort(&shape->separation, &lists[i]);
         double *w = uhn_alloc(lists[i].n, 1, sizeof *w);
         if (!w) status = uhn_no_memory(pass->error);
-        else if (!uhn_candidates_weights(&shape->separation, &lists[i], w))
-            status = uhn_fail_no_answer(i, pass->error);
+        else if (!uhn_candidates_weights(&shape->separation, &lists[i], w)) {
+            if (!shape->missing) status = uhn_fail_no_answer(i, pass->error);
+            lists[i].n = 0;
+        }
         for (size_t j = 0; status == UHN_OK && j < lists[i].n; j++)
             uhn_put(shape->dtype, problem->out,
                     i * n_rows + (size_t)lists[i].items[j].index - problem->first_row, w[j]);

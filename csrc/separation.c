@@ -84,7 +84,7 @@ void uhn_keys(const uhn_separation_plan *plan, const double *scores, size_t n_ro
     for (size_t r = 0; r < n_rows; r++)
         for (size_t i = 0; i < lanes; i++) {
             const double s = scores[r * lanes + i];
-            const double key = s == -INFINITY || (rectified && s < 0) ? 0 : fabs(s);
+            const double key = s == -INFINITY ? s : rectified && s < 0 ? 0 : fabs(s);
             top[i] = key > top[i] ? key : top[i];
         }
 }

@@ -15,6 +15,7 @@ uhn_shape uhn_shape_of(const uhn_equation *equation, uhn_dtype dtype, size_t n_f
         .n_features = n_features,
         .n_values = n_values,
         .project = true,
+        .missing = equation->missing,
     };
     /* Rows of accumulators begin on cache lines. */
     shape.value_stride = uhn_round_up(n_values, UHN_ALIGNMENT / shape.size);
@@ -34,11 +35,14 @@ uhn_node *uhn_node_new(const uhn_shape *shape, size_t n_queries, unsigned level,
         size_t bytes = 0;
         if (shape->project && !uhn_mul(room, shape->value_stride, shape->size, &bytes))
             return NULL;
+        const size_t n_doubles = 4 + (shape->known ? shape->n_values : 0);
+        size_t head;
+        if (!uhn_mul(n_doubles, room, sizeof(double), &head) || head > PTRDIFF_MAX / 2 ||
+            bytes > PTRDIFF_MAX / 2)
+            return NULL;
+        head = uhn_round_up(head, UHN_ALIGNMENT);
         node = malloc(sizeof *node);
-        char *memory =
-            node ? uhn_alloc(uhn_round_up(4 * room * sizeof(double), UHN_ALIGNMENT) + bytes, 1,
-                             1)
-                 : NULL;
+        char *memory = node ? uhn_alloc(head + bytes, 1, 1) : NULL;
         if (!memory) {
             free(node);
             return NULL;
@@ -47,21 +51,20 @@ uhn_node *uhn_node_new(const uhn_shape *shape, size_t n_queries, unsigned level,
         node->reference = node->top + room;
         node->sum = node->reference + room;
         node->lagrangian = node->sum + room;
-        node->values = shape->project
-                           ? memory + uhn_round_up(4 * room * sizeof(double), UHN_ALIGNMENT)
-                           : NULL;
+        node->known = shape->known ? node->lagrangian + room : NULL;
+        node->values = shape->project ? memory + head : NULL;
     }
     node->below = NULL;
     node->level = level;
     node->index = index;
-    const double nothing = shape->separation.family == UHN_FAMILY_exp ? -INFINITY : 0;
     for (size_t i = 0; i < n_queries; i++) {
-        node->top[i] = nothing;
-        node->reference[i] = uhn_reference(&shape->separation, nothing);
+        node->top[i] = -INFINITY;
+        node->reference[i] = uhn_reference(&shape->separation, -INFINITY);
         node->sum[i] = 0;
         node->lagrangian[i] = 0;
     }
     if (node->values) memset(node->values, 0, n_bytes);
+    if (node->known) memset(node->known, 0, n_queries * shape->n_values * sizeof(double));
     return node;
 }
 
@@ -93,6 +96,10 @@ static void node_merge(const uhn_shape *shape, size_t n_queries, uhn_node *a,
         const double fb = uhn_rescale(plan, b->reference[i], reference);
         a->sum[i] = fa * a->sum[i] + fb * b->sum[i];
         if (shape->lagrangian) a->lagrangian[i] = fa * a->lagrangian[i] + fb * b->lagrangian[i];
+        for (size_t j = 0; a->known && j < shape->n_values; j++) {
+            const size_t at = i * shape->n_values + j;
+            a->known[at] = fa * a->known[at] + fb * b->known[at];
+        }
         a->top[i] = UHN_MAX(a->top[i], b->top[i]);
         a->reference[i] = reference;
         if (a->values)
@@ -147,6 +154,37 @@ uhn_status uhn_fail_overflow(const uhn_shape *shape, size_t query, uhn_error *er
         info && info->has_normalize ? "use normalize='sum', " : "");
 }
 
+bool uhn_node_heard(const uhn_node *node, size_t query) {
+    return node && node->top[query] > -INFINITY;
+}
+
+void uhn_fill_missing(uhn_dtype dtype, size_t n, void *out) {
+    for (size_t j = 0; j < n; j++) uhn_put(dtype, out, j, NAN);
+}
+
+/* One query whose values may be missing in some rows. Each value is divided by the sum of those who know
+ * it. Where these have next to nothing, in units of the reference, weights that count among them were
+ * dropped: the value is left open, as NaN. */
+static bool finish_known(const uhn_shape *shape, const uhn_node *node, size_t i, char *to) {
+    const size_t n = shape->n_values, size = shape->size;
+    const char *values = node->values + i * shape->value_stride * size;
+    const double *known = node->known + i * n;
+    const double least = shape->separation.family == UHN_FAMILY_plain ? 0 : 0x1p-20;
+    bool good = true;
+    for (size_t j = 0, end; j < n; j = end) {
+        for (end = j + 1; end < n && known[end] == known[j];) end++;
+        if (!(known[j] > least)) {
+            uhn_fill_missing(shape->dtype, end - j, to + j * size);
+            continue;
+        }
+        double factor, divisor;
+        uhn_conclusion(&shape->separation, node->reference[i], known[j], &factor, &divisor);
+        good &= shape->kernels->conclude(values + j * size, factor, divisor, end - j,
+                                         to + j * size);
+    }
+    return good;
+}
+
 uhn_status uhn_node_finish(const uhn_shape *shape, const uhn_node *node, size_t n_queries,
                            size_t first_query, bool empty_is_zero, void *out, uint8_t *answered,
                            uhn_error *error) {
@@ -158,8 +196,17 @@ uhn_status uhn_node_finish(const uhn_shape *shape, const uhn_node *node, size_t 
         const bool found = node && node->sum[i] != 0;
         if (answered) answered[first_query + i] = found;
         if (!found) {
+            if (shape->missing && (shape->known || !uhn_node_heard(node, i))) {
+                uhn_fill_missing(shape->dtype, shape->n_values, to);
+                continue;
+            }
             if (simplex && !empty_is_zero) return uhn_fail_no_answer(first_query + i, error);
             memset(to, 0, row);
+            continue;
+        }
+        if (shape->known) {
+            if (!finish_known(shape, node, i, to))
+                return uhn_fail_overflow(shape, first_query + i, error);
             continue;
         }
         double factor, divisor;
@@ -189,6 +236,8 @@ uhn_status uhn_candidates_finish(const uhn_shape *shape, uhn_candidates *list, u
     uhn_status status = UHN_OK;
     if (!to) {
         /* The Lagrangian was all that was asked for. */
+    } else if (!found && shape->missing) {
+        uhn_fill_missing(shape->dtype, shape->n_values, to);
     } else if (!found) {
         memset(to, 0, bytes);
         if (!empty_is_zero) status = uhn_fail_no_answer(query, error);
@@ -200,8 +249,14 @@ uhn_status uhn_candidates_finish(const uhn_shape *shape, uhn_candidates *list, u
             if (weights[i] != 0)
                 shape->kernels->gather(sums, weights[i], row(context, list->items[i].index),
                                        shape->n_values);
-        if (!shape->kernels->narrow(sums, shape->n_values, to))
-            status = uhn_fail_overflow(shape, query, error);
+        bool good = shape->kernels->narrow(sums, shape->n_values, to);
+        if (!good && shape->missing) {
+            /* NaN where one of those with a weight does not know the value. */
+            good = true;
+            for (size_t j = 0; j < shape->n_values; j++)
+                good &= isfinite(uhn_get(shape->dtype, to, j)) || isnan(sums[j]);
+        }
+        if (!good) status = uhn_fail_overflow(shape, query, error);
     }
     free(weights);
     return status;

@@ -25,6 +25,8 @@ typedef struct uhn_node {
     size_t index;
     double *top, *reference, *sum; /* per query */
     double *lagrangian;            /* per query: terms gathered so far, where the shape asks */
+    double *
+        known; /* per query and value: the sum of the rows that know it, where the shape asks */
     char *values; /* n_queries x value_stride elements, NULL if nothing is projected */
 } uhn_node;
 
@@ -46,6 +48,8 @@ typedef struct uhn_shape {
     size_t n_features, n_values, value_stride;
     bool project;
     bool lagrangian; /* gather the terms of the Lagrangian (families plain and power) */
+    bool missing;    /* features may be missing: who cannot answer answers NaN */
+    bool known;      /* values may be missing: gather who knows them */
 } uhn_shape;
 
 uhn_shape uhn_shape_of(const uhn_equation *equation, uhn_dtype dtype, size_t n_features,
@@ -69,12 +73,19 @@ uhn_status uhn_node_finish(const uhn_shape *shape, const uhn_node *node, size_t 
                            size_t first_query, bool empty_is_zero, void *out, uint8_t *answered,
                            uhn_error *error);
 
+/* True if any row of the node has a score above -infinity, be its weight 0. */
+bool uhn_node_heard(const uhn_node *node, size_t query);
+
+/* n elements that are NaN: nobody could answer. */
+void uhn_fill_missing(uhn_dtype dtype, size_t n, void *out);
+
 /* An answer from a list of candidates, which it sorts; `row` fetches a value by global row number. With
  * out NULL nothing but answered and lagrangians (each may be NULL) is written. */
 typedef const void *(*uhn_row_fn)(const void *context, int64_t index);
 typedef struct uhn_rows_context {
     const uhn_list *list;
     size_t first_row, bytes; /* global number of row 0, bytes of a value */
+    size_t offset;           /* bytes of the value before what is asked for */
 } uhn_rows_context;
 const void *uhn_list_row(const void *rows_context, int64_t index); /* a uhn_row_fn */
 uhn_status uhn_candidates_finish(const uhn_shape *shape, uhn_candidates *list, uhn_row_fn row,

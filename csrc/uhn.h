@@ -21,10 +21,10 @@
  * says, and everything a call reads or writes has that one type.
  *
  * Same bits. The answer to a query has the same bits whatever else is in the call, for any number
- * of threads, for any history of stores, and on any CPU path. `pass.c` says how.
+ * of threads, for any history of stores and edits, and on any CPU path. `pass.c` says how.
  *
- * Threads. A memory may be read from any number of threads while one thread stores: a reader sees
- * the rows as they were when its call began. Two stores into one memory are put in order by a lock.
+ * Threads. A memory may be read from any number of threads while one stores or edits: a reader sees
+ * the rows as they were when its call began. Two stores or edits of one memory are put in order by a lock.
  * Partials are immutable. Nothing else is shared.
  *
  * Errors. A call returns UHN_OK or a negative status and then has changed nothing but, perhaps, its
@@ -151,13 +151,16 @@ typedef struct uhn_equation {
     double theta;          /* threshold: weight 1 where score >= theta */
     double alpha;          /* entmax: >= 1; 1 is softmax, 2 sparsemax */
     size_t k;              /* top-k: >= 1; more than there are patterns means all of them */
-    uhn_score_fn score;    /* UHN_SIM_custom */
+    bool missing; /* NaN in a query stands for a feature that is not known (csrc/missing.h) */
+    bool clamp;   /* of such queries: an answer that is a state keeps what its query knew */
+    uhn_score_fn score; /* UHN_SIM_custom */
     void *score_context;
     uhn_weigh_fn weigh; /* UHN_SEP_custom */
     void *weigh_context;
 } uhn_equation;
 
-/* dot, softmax, beta 1, degree 2, theta 0, alpha 1.5, k 1, eps 0, gamma 1, nothing normalised. */
+/* dot, softmax, beta 1, degree 2, theta 0, alpha 1.5, k 1, eps 0, gamma 1, nothing normalised, nothing
+ * missing, clamp. */
 uhn_equation uhn_equation_default(void);
 
 /* UHN_OK if every parameter is inside its bounds. */
@@ -188,6 +191,7 @@ typedef struct uhn_rows {
     bool borrow;
     bool
         unseen; /* borrowed rows are looked at when they are first asked, not when they are stored */
+    bool missing; /* NaN in patterns and values stands for a feature that is not known */
     void (*release)(void *owner);
     void *owner;
     const uhn_run *run; /* polled while the rows are looked at; NULL: nothing is */
@@ -210,6 +214,27 @@ void uhn_memory_free(uhn_memory *memory);
  * stored and nothing borrowed (`release` is not called). */
 uhn_status uhn_memory_store(uhn_memory *memory, const uhn_rows *rows, uhn_error *error);
 
+/* Edits. Rows are counted from 0 whatever first_row is, in any order, none twice (UHN_BAD_SHAPE). After
+ * any edits a memory answers, bit for bit, as a new one does that was given the rows it now has; calls
+ * that are running see the rows as they were. On an error nothing has changed.
+ *
+ * Rows that were removed leave their room soon after: what is kept has room for at most twice the rows
+ * there are, the spare room of a store and 64 KiB. A borrowed array of which less than half is left may
+ * be copied and released; one that was stored `unseen` is released with its last row. */
+
+/* Takes rows out; the rows behind them move up. */
+uhn_status uhn_memory_remove(uhn_memory *memory, const size_t *rows, size_t n,
+                             uhn_error *error);
+
+/* Puts row i of `with` in the place of rows[i]; without priors the places keep theirs. The rows are
+ * always copied and looked at: with `borrow`, `release` is called before the call returns. */
+uhn_status uhn_memory_replace(uhn_memory *memory, const size_t *rows, const uhn_rows *with,
+                              uhn_error *error);
+
+/* Gives rows[i] the prior number i, finite and > 0; rows NULL: all rows, which are n. */
+uhn_status uhn_memory_set_prior(uhn_memory *memory, const size_t *rows, size_t n,
+                                const void *prior, uhn_error *error);
+
 uhn_dtype uhn_memory_dtype(const uhn_memory *memory);
 size_t uhn_memory_n_patterns(const uhn_memory *memory);
 size_t uhn_memory_n_features(const uhn_memory *memory);
@@ -217,8 +242,13 @@ size_t uhn_memory_n_values(const uhn_memory *memory); /* n_features if autoassoc
 bool uhn_memory_is_autoassociative(const uhn_memory *memory);
 bool uhn_memory_has_prior(const uhn_memory *memory);
 size_t uhn_memory_first_row(const uhn_memory *memory);
+/* True if a pattern or a value may lack a feature: rows were stored as `missing` and one of them does,
+ * or nobody has looked yet. */
+bool uhn_memory_has_missing(const uhn_memory *memory);
 /* Bytes of patterns, values and priors together, and how many of them this library allocated. */
 size_t uhn_memory_bytes(const uhn_memory *memory, size_t *owned);
+/* Bytes this library allocated for the rows, spare room and rows that were removed included. */
+size_t uhn_memory_held(const uhn_memory *memory);
 
 /* Copies rows [start, start + n_rows), counted from 0 whatever first_row is, into the buffers that
  * are not NULL. UHN_BAD_SHAPE if the range leaves the memory. */
@@ -226,7 +256,7 @@ uhn_status uhn_memory_read(const uhn_memory *memory, size_t start, size_t n_rows
                            void *patterns, void *values, void *prior);
 
 /* Where patterns [start, start + n_rows) lie if they lie together, else NULL. Valid while the
- * memory (or a copy of it) lives. */
+ * memory, or a copy of it, lives and is not edited. */
 const void *uhn_memory_view(const uhn_memory *memory, size_t start, size_t n_rows);
 
 /* UHN_OK if rows (n_rows x n_columns) are finite and inside the domain of the equation's
@@ -255,6 +285,9 @@ const char *uhn_cpu_available(void);
  * are sums; a simplex with nothing to answer is UHN_EMPTY), else 1. Scratch is bounded by the block
  * sizes, not by n_patterns, except for sparsemax and entmax, which keep the scores that may still
  * matter. */
+/* Where features may be missing: scores are those of what both sides know; the answer for a feature is
+ * that of a memory of the rows that know it; with `clamp` and an autoassociative memory, a feature that
+ * the query knows stays as it is. What nobody can answer is NaN, not an error. */
 uhn_status uhn_retrieve(const uhn_memory *memory, const uhn_equation *equation,
                         const void *queries, size_t n_queries, const uhn_run *run, void *out,
                         uint8_t *answered, uhn_error *error);
@@ -269,7 +302,8 @@ typedef enum uhn_stop_reason {
 /* Iterates q := retrieve(q), each query on its own, until it rests or n_steps are done (>= 0). With
  * tol < 0 nothing stops early: exactly n_steps. states (n_queries x n_features), and, where not
  * NULL, per query: the query from which the last step was made (n_queries x n_features), steps done,
- * why it stopped (uhn_stop_reason), largest change of a component in the last step (as double).
+ * why it stopped (uhn_stop_reason), largest change of a component in the last step (as double; infinite
+ * where a missing one was filled). With `clamp` what the first query knew stays in every step.
  * n_values must equal n_features unless n_steps is 0. */
 uhn_status uhn_recall(const uhn_memory *memory, const uhn_equation *equation,
                       const void *queries, size_t n_queries, size_t n_steps, double tol,

@@ -646,6 +646,41 @@ def test_null_becomes_nan(make: Callable[[], dict[str, Any]]) -> None:
             uhn.Memory(PATTERNS).retrieve(frame)
 
 
+def test_null_is_what_a_memory_with_gaps_recalls() -> None:
+    """In every library, with the bits that NaN in an array has; and frames come back filled."""
+    rng = np.random.default_rng(3)
+    patterns = {name: rng.normal(size=9) for name in "abc"}
+    for name in "abc":
+        patterns[name][rng.integers(9)] = np.nan
+    plain = np.column_stack(list(patterns.values()))
+    queries = plain[:4].copy()
+    queries[1, 2] = np.nan
+    memory = uhn.Memory(plain, similarity="sqeuclidean", nan="missing")
+    expected = memory.retrieve(queries)
+    assert np.isfinite(expected).all() and np.isnan(queries).any()
+    for name, frame in frames(queries, ["a", "b", "c"]).items():
+        if name != "pandas":  # whose own NaN it is
+            nulls = {
+                c: [None if x != x else x for x in queries[:, i]] for i, c in enumerate("abc")
+            }
+            frame = (
+                type(frame).from_pydict(nulls)
+                if name in ("table", "batch")
+                else type(frame)(nulls)
+            )
+        named = uhn.Memory(
+            frames(plain, ["a", "b", "c"])[name], similarity="sqeuclidean", nan="missing"
+        )
+        answer = named.retrieve(frame, like="input")
+        assert type(answer) is type(frame)
+        found = np.column_stack([np.asarray(answer[column]) for column in "abc"])
+        assert found.tobytes() == expected.tobytes(), name
+        parts = list(named.retrieve_batches(frame, batch_size=3, clamp=False))
+        assert (
+            np.concatenate(parts).tobytes() == memory.retrieve(queries, clamp=False).tobytes()
+        )
+
+
 def polars_array(rows: list[Any]) -> Any:
     pl = library("polars")
     return pl.Series(rows, dtype=pl.Array(pl.Float32, 2))
@@ -1174,6 +1209,7 @@ def test_columns_must_be_those_stored() -> None:
             (memory.partial, "queries"),
             (memory.energy, "states"),
             (memory.store, "patterns"),
+            (partial(memory.replace, range(4)), "patterns"),
         ]
         for call, what in calls:
             with pytest.raises(

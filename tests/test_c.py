@@ -58,6 +58,7 @@ PROGRAMS = [
     "test_alloc",
     "test_dense",
     "test_sdm",
+    "test_edit",
     "example",
 ]
 ASAN = "-fsanitize=address,undefined"
@@ -105,6 +106,7 @@ def configs() -> list[Config]:
         "UBSAN_OPTIONS": "print_stacktrace=1",
     }
     tsan = Config("tsan", gcc, [*SAN_FLAGS, "-fsanitize=thread", blind], ["test_threads"])
+    tsan.programs += ["test_edit"]
     tsan.env = {"TSAN_OPTIONS": "exitcode=66"}
     msan = Config("msan", "clang", [*SAN_FLAGS, "-fsanitize=memory"], ["test_retrieve"])
     msan.programs += ["test_bits"]

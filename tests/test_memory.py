@@ -522,8 +522,9 @@ def test_every_callable_has_a_signature(name: str) -> None:
         assert signature.parameters["normalize_scores"].default is False
         assert signature.parameters["beta"].kind is inspect.Parameter.KEYWORD_ONLY
     if name == "Memory.retrieve":
-        assert (
-            str(signature) == "(self, /, queries, n_steps=1, *, tol=None, out=None, like=None)"
+        assert str(signature) == (
+            "(self, /, queries, n_steps=1, *, mask=None, clamp=True, tol=None, out=None, "
+            "like=None)"
         )
 
 

@@ -29,6 +29,7 @@ from ._core import (
     similarity,
 )
 from .io import load
+from .living import LivingMemory
 from .models import (
     BidirectionalAssociativeMemory,
     ContinuousHopfieldNetwork,
@@ -49,6 +50,7 @@ __all__ = [
     "ContinuousSDM",
     "DenseAssociativeMemory",
     "HopfieldNetwork",
+    "LivingMemory",
     "MeanShiftMemory",
     "Memory",
     "ModernHopfieldNetwork",

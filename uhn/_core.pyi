@@ -81,7 +81,7 @@ class Memory:
         prior: npt.ArrayLike | None = None,
         first_row: SupportsIndex = 0,
         copy: bool = False,
-        nan: Literal["raise"] | str = "raise",
+        nan: Literal["raise", "missing"] | str = "raise",
     ) -> Memory: ...
     @property
     def n_patterns(self) -> int: ...
@@ -114,6 +114,8 @@ class Memory:
     @property
     def prior(self) -> npt.NDArray[Any] | None: ...
     @property
+    def nan(self) -> str: ...
+    @property
     def first_row(self) -> int: ...
     @property
     def nbytes(self) -> int: ...
@@ -123,14 +125,27 @@ class Memory:
         values: npt.ArrayLike | None = None,
         *,
         prior: npt.ArrayLike | None = None,
+        mask: npt.ArrayLike | None = None,
         copy: bool = False,
     ) -> Memory: ...
+    def remove(self, rows: npt.ArrayLike) -> Memory: ...
+    def replace(
+        self,
+        rows: npt.ArrayLike,
+        patterns: npt.ArrayLike,
+        values: npt.ArrayLike | None = None,
+        *,
+        prior: npt.ArrayLike | None = None,
+    ) -> Memory: ...
+    def set_prior(self, prior: npt.ArrayLike, rows: npt.ArrayLike | None = None) -> Memory: ...
     @overload
     def retrieve(
         self,
         queries: npt.ArrayLike,
         n_steps: SupportsIndex = 1,
         *,
+        mask: npt.ArrayLike | None = None,
+        clamp: bool = True,
         tol: _Number | None = None,
         out: _Array | None = None,
         like: None = None,
@@ -141,6 +156,8 @@ class Memory:
         queries: npt.ArrayLike,
         n_steps: SupportsIndex = 1,
         *,
+        mask: npt.ArrayLike | None = None,
+        clamp: bool = True,
         tol: _Number | None = None,
         out: None = None,
         like: Literal["input"] | str,
@@ -150,6 +167,7 @@ class Memory:
         batches: Any,
         *,
         n_steps: SupportsIndex = 1,
+        clamp: bool = True,
         tol: _Number | None = None,
         like: Literal["input"] | str | None = None,
         batch_size: SupportsIndex | None = None,
@@ -161,6 +179,8 @@ class Memory:
         queries: npt.ArrayLike,
         n_steps: SupportsIndex = 100,
         *,
+        mask: npt.ArrayLike | None = None,
+        clamp: bool = True,
         tol: _Number | None = 1e-6,
         trace: bool = False,
     ) -> Recall: ...
@@ -170,19 +190,33 @@ class Memory:
     ) -> npt.NDArray[Any]: ...
     def lyapunov(self, mode: Literal["sync"] | str = "sync") -> bool: ...
     def scores(
-        self, queries: npt.ArrayLike, *, out: _Array | None = None
+        self,
+        queries: npt.ArrayLike,
+        *,
+        mask: npt.ArrayLike | None = None,
+        out: _Array | None = None,
     ) -> npt.NDArray[Any]: ...
     def weights(
-        self, queries: npt.ArrayLike, *, out: _Array | None = None
+        self,
+        queries: npt.ArrayLike,
+        *,
+        mask: npt.ArrayLike | None = None,
+        out: _Array | None = None,
     ) -> npt.NDArray[Any]: ...
     def nearest(
-        self, queries: npt.ArrayLike, k: SupportsIndex = 1
+        self,
+        queries: npt.ArrayLike,
+        k: SupportsIndex = 1,
+        *,
+        mask: npt.ArrayLike | None = None,
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]: ...
     def partial(
         self,
         queries: npt.ArrayLike,
         start: SupportsIndex = 0,
         stop: SupportsIndex | None = None,
+        *,
+        mask: npt.ArrayLike | None = None,
     ) -> Partial: ...
     def copy(self) -> Memory: ...
     def save(self, path: str | PathLike[str], /) -> None: ...

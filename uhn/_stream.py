@@ -31,6 +31,7 @@ def retrieve_batches(
     batches: Any,
     *,
     n_steps: int = 1,
+    clamp: bool = True,
     tol: float | None = None,
     like: str | None = None,
     batch_size: int | None = None,
@@ -44,7 +45,7 @@ def retrieve_batches(
     Parameters
     ----------
     memory : Memory
-    batches, n_steps, tol, like, batch_size, prefetch, progress
+    batches, n_steps, clamp, tol, like, batch_size, prefetch, progress
         As for the method.
 
     Returns
@@ -73,7 +74,7 @@ def retrieve_batches(
         raise ValueError("batches is one table: pass batch_size= to have it cut")
     elif not isinstance(batches, Iterable):
         raise TypeError(f"batches must be an iterable of arrays, not {type(batches).__name__}")
-    keywords: dict[str, Any] = {"tol": tol, "like": like}
+    keywords: dict[str, Any] = {"clamp": clamp, "tol": tol, "like": like}
     return _answers(memory.copy(), iter(batches), n_steps, keywords, ahead, n_rows, progress)
 
 

@@ -71,6 +71,7 @@ _KEYWORDS: dict[str, tuple[type, ...]] = {
     "separation": (str,),
     "transform": (str,),
     "normalize": (str,),
+    "nan": (str,),
     "normalize_scores": (bool,),
     "first_row": (int,),
     "k": (int,),
@@ -515,6 +516,8 @@ def _keywords_of(memory: Memory) -> dict[str, Any]:
     }
     if memory.transform is not None:
         keywords["transform"] = memory.transform
+    if memory.nan != "raise":
+        keywords["nan"] = memory.nan
     return keywords
 
 

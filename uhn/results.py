@@ -324,6 +324,12 @@ def make_trace(
     )
 
 
+def _known(states: Array) -> Array | None:
+    """Which features are there, if some are missing."""
+    gaps = np.isnan(states)
+    return ~gaps if gaps.any() else None
+
+
 class _OfMemory:
     """A `Memory` as the source of a recall."""
 
@@ -337,10 +343,10 @@ class _OfMemory:
                 f"the answers have {states.shape[1]} features and the patterns "
                 f"{memory.n_features}: they have no overlap with the memories"
             )
-        return np.asarray(memory.scores(states))
+        return np.asarray(memory.scores(states, mask=_known(states)))
 
     def weights(self, states: Array) -> Array:
-        return np.asarray(self.memory.weights(states))
+        return np.asarray(self.memory.weights(states, mask=_known(states)))
 
     def energy(self, states: Array) -> Array:
         if states.shape[1] != self.memory.n_features:
@@ -360,6 +366,7 @@ def recall_of_memory(
     change: Array,
     single: bool,
     trace: bool,
+    clamp: bool,
 ) -> Recall:
     """The result of `Memory.recall`, for its binding; `memory` is a copy that stays so."""
     source = _OfMemory(memory)
@@ -372,7 +379,10 @@ def recall_of_memory(
             moves = n_steps > t
             following = way[-1].copy()
             # The bits of an answer do not depend on its neighbours: this is the way it went.
-            following[moves] = memory.retrieve(way[-1][moves])
+            known = _known(way[-1][moves])
+            following[moves] = memory.retrieve(way[-1][moves], mask=known, clamp=False)
+            if clamp:  # what the query knew stays
+                following = np.where(np.isnan(way[0]), following, way[0])
             way.append(following)
     try:
         went = make_trace(way, source.energy, source.overlaps)

@@ -7,6 +7,7 @@
 #include "compute.h"
 
 #include "errors.h"
+#include "mask.h"
 
 #include <math.h>
 #include <string.h>
@@ -16,12 +17,14 @@ typedef struct question {
     uhnpy_rows rows;
     int type;
     size_t n_features;
+    bool masked;
+    bool clamp; /* answers keep what a query knew */
 } question;
 
 /* `shape` is what a matrix of them looks like, for messages. */
 static int take_rows_of(const uhnpy_target *target, PyObject *object, const char *what,
                         const char *shape, question *out) {
-    out->rows.array = NULL;
+    *out = (question){.clamp = true};
     if (!target->memory || uhn_memory_n_patterns(target->memory) == 0) {
         PyErr_SetString(PyExc_ValueError, "the memory is empty: store patterns first");
         return -1;
@@ -40,8 +43,25 @@ static int take_rows_of(const uhnpy_target *target, PyObject *object, const char
     return 0;
 }
 
-static int take_question(const uhnpy_target *target, PyObject *object, question *out) {
-    return take_rows_of(target, object, "queries", "n_queries, n_features", out);
+static int take_question(const uhnpy_target *target, PyObject *object, PyObject *mask,
+                         question *out) {
+    if (take_rows_of(target, object, "queries", "n_queries, n_features", out) < 0) {
+        return -1;
+    }
+    out->masked = uhnpy_given(mask);
+    if (out->masked &&
+        uhnpy_mask_rows(&out->rows, mask, "queries", !target->equation->core.missing) < 0) {
+        uhnpy_drop_rows(&out->rows);
+        return -1;
+    }
+    return 0;
+}
+
+/* Begins a call of the core that reads queries. */
+static void begin(uhnpy_run *run, const uhnpy_target *target, const question *asked) {
+    uhnpy_run_begin(run, target->equation, asked->type, asked->n_features);
+    run->equation.missing |= asked->masked;
+    run->equation.clamp = asked->clamp;
 }
 
 /* The array for one row of results a query: 1-D for a 1-D query. */
@@ -108,14 +128,17 @@ static int check_iterable(const uhnpy_target *target, const char *what) {
 }
 
 PyObject *uhnpy_retrieve(const uhnpy_target *target, PyObject *queries, PyObject *n_steps,
-                         PyObject *tol, PyObject *out) {
+                         PyObject *mask, PyObject *clamp, PyObject *tol, PyObject *out) {
     size_t steps = 1;
     double tolerance;
+    bool clamped = true;
     question asked;
     if ((n_steps && uhnpy_take_size(n_steps, "n_steps", 1, &steps) < 0) ||
-        take_tol(tol, &tolerance) < 0 || take_question(target, queries, &asked) < 0) {
+        (clamp && uhnpy_take_bool(clamp, "clamp", &clamped) < 0) ||
+        take_tol(tol, &tolerance) < 0 || take_question(target, queries, mask, &asked) < 0) {
         return NULL;
     }
+    asked.clamp = clamped;
     PyArrayObject *answer = NULL;
     if (steps == 1 || check_iterable(target, "n_steps > 1") == 0) {
         answer = take_answer(target, &asked, uhn_memory_n_values(target->memory), out);
@@ -124,7 +147,7 @@ PyObject *uhnpy_retrieve(const uhnpy_target *target, PyObject *queries, PyObject
         uhn_error error = {.status = UHN_OK};
         uhn_status status;
         uhnpy_run run;
-        uhnpy_run_begin(&run, target->equation, asked.type, asked.n_features);
+        begin(&run, target, &asked);
         if (steps == 1) {
             status =
                 uhn_retrieve(target->memory, &run.equation, asked.rows.data, asked.rows.n_rows,
@@ -199,17 +222,20 @@ static uhn_status answer_once(const uhnpy_target *target, uhnpy_run *run, const 
 }
 
 PyObject *uhnpy_recall(uhnpy_state *state, const uhnpy_target *target, PyObject *memory,
-                       PyObject *queries, PyObject *n_steps, PyObject *tol, PyObject *trace) {
+                       PyObject *queries, PyObject *n_steps, PyObject *mask, PyObject *clamp,
+                       PyObject *tol, PyObject *trace) {
     size_t limit = 100;
     double tolerance = 1e-6;
-    bool traced = false;
+    bool traced = false, clamped = true;
     question asked;
     if ((n_steps && uhnpy_take_size(n_steps, "n_steps", 0, &limit) < 0) ||
+        (clamp && uhnpy_take_bool(clamp, "clamp", &clamped) < 0) ||
         (tol && take_tol(tol, &tolerance) < 0) ||
         (trace && uhnpy_take_bool(trace, "trace", &traced) < 0) ||
-        take_question(target, queries, &asked) < 0) {
+        take_question(target, queries, mask, &asked) < 0) {
         return NULL;
     }
+    asked.clamp = clamped;
     PyObject *result = NULL, *maker = recall_maker(state);
     outcome out = {.states = NULL};
     size_t n_values = uhn_memory_n_values(target->memory);
@@ -222,7 +248,7 @@ PyObject *uhnpy_recall(uhnpy_state *state, const uhnpy_target *target, PyObject 
         uhn_error error = {.status = UHN_OK};
         uhn_status status;
         uhnpy_run run;
-        uhnpy_run_begin(&run, target->equation, asked.type, asked.n_features);
+        begin(&run, target, &asked);
         if (once) {
             status = answer_once(target, &run, &asked, &out, &error);
         } else {
@@ -238,12 +264,16 @@ PyObject *uhnpy_recall(uhnpy_state *state, const uhnpy_target *target, PyObject 
             goto done;
         }
     }
+    /* As in the core: what a query knows stays in its state. */
+    bool stays = clamped && (asked.masked || target->equation->core.missing) &&
+                 uhn_memory_is_autoassociative(target->memory);
     result = PyObject_CallFunctionObjArgs(maker, memory, (PyObject *)asked.rows.array,
                                           (PyObject *)out.states, (PyObject *)out.asked,
                                           (PyObject *)out.steps, (PyObject *)out.reasons,
                                           (PyObject *)out.changes,
                                           asked.rows.single ? Py_True : Py_False,
-                                          traced ? Py_True : Py_False, NULL);
+                                          traced ? Py_True : Py_False,
+                                          stays ? Py_True : Py_False, NULL);
 done:
     drop_outcome(&out);
     uhnpy_drop_rows(&asked.rows);
@@ -263,7 +293,7 @@ PyObject *uhnpy_energy(const uhnpy_target *target, PyObject *states) {
     if (energies) {
         uhn_error error = {.status = UHN_OK};
         uhnpy_run run;
-        uhnpy_run_begin(&run, target->equation, asked.type, asked.n_features);
+        begin(&run, target, &asked);
         uhn_status status =
             uhn_energy(target->memory, &run.equation, asked.rows.data, asked.rows.n_rows,
                        &run.core, PyArray_DATA(energies), &error);
@@ -290,7 +320,7 @@ PyObject *uhnpy_gradient(const uhnpy_target *target, PyObject *states, PyObject 
     if (answer) {
         uhn_error error = {.status = UHN_OK};
         uhnpy_run run;
-        uhnpy_run_begin(&run, target->equation, asked.type, asked.n_features);
+        begin(&run, target, &asked);
         uhn_status status =
             uhn_energy_gradient(target->memory, &run.equation, asked.rows.data,
                                 asked.rows.n_rows, &run.core, PyArray_DATA(answer), &error);
@@ -324,10 +354,10 @@ PyObject *uhnpy_lyapunov(const uhnpy_target *target, PyObject *mode) {
 
 /* -------------------------------------------------------------- scores, nearest, partial -- */
 
-PyObject *uhnpy_scores(const uhnpy_target *target, PyObject *queries, PyObject *out,
-                       bool weights) {
+PyObject *uhnpy_scores(const uhnpy_target *target, PyObject *queries, PyObject *mask,
+                       PyObject *out, bool weights) {
     question asked;
-    if (take_question(target, queries, &asked) < 0) {
+    if (take_question(target, queries, mask, &asked) < 0) {
         return NULL;
     }
     /* The result has a column a pattern. A copy of the memory, which shares the rows, keeps
@@ -343,7 +373,7 @@ PyObject *uhnpy_scores(const uhnpy_target *target, PyObject *queries, PyObject *
     if (answer && asked.rows.n_rows) {
         uhn_error error = {.status = UHN_OK};
         uhnpy_run run;
-        uhnpy_run_begin(&run, target->equation, asked.type, asked.n_features);
+        begin(&run, target, &asked);
         status = (weights ? uhn_weights : uhn_scores)(memory, &run.equation, asked.rows.data,
                                                       asked.rows.n_rows, &run.core,
                                                       PyArray_DATA(answer), &error);
@@ -359,11 +389,12 @@ done:
     return (PyObject *)answer;
 }
 
-PyObject *uhnpy_nearest(const uhnpy_target *target, PyObject *queries, PyObject *k) {
+PyObject *uhnpy_nearest(const uhnpy_target *target, PyObject *queries, PyObject *k,
+                        PyObject *mask) {
     size_t count = 1;
     question asked;
     if ((k && uhnpy_take_size(k, "k", 1, &count) < 0) ||
-        take_question(target, queries, &asked) < 0) {
+        take_question(target, queries, mask, &asked) < 0) {
         return NULL;
     }
     PyObject *result = NULL;
@@ -382,7 +413,7 @@ PyObject *uhnpy_nearest(const uhnpy_target *target, PyObject *queries, PyObject 
     if (asked.rows.n_rows) {
         uhn_error error = {.status = UHN_OK};
         uhnpy_run run;
-        uhnpy_run_begin(&run, target->equation, asked.type, asked.n_features);
+        begin(&run, target, &asked);
         uhn_status status =
             uhn_nearest(target->memory, &run.equation, asked.rows.data, asked.rows.n_rows,
                         count, &run.core, PyArray_DATA(indices), PyArray_DATA(scores), &error);
@@ -401,12 +432,12 @@ done:
 }
 
 PyObject *uhnpy_partial(uhnpy_state *state, const uhnpy_target *target, PyObject *queries,
-                        PyObject *start, PyObject *stop) {
+                        PyObject *start, PyObject *stop, PyObject *mask) {
     size_t first = 0, last = 0;
     question asked;
     if ((start && uhnpy_take_size(start, "start", 0, &first) < 0) ||
         (uhnpy_given(stop) && uhnpy_take_size(stop, "stop", 0, &last) < 0) ||
-        take_question(target, queries, &asked) < 0) {
+        take_question(target, queries, mask, &asked) < 0) {
         return NULL;
     }
     size_t n_patterns = uhn_memory_n_patterns(target->memory);
@@ -427,7 +458,7 @@ PyObject *uhnpy_partial(uhnpy_state *state, const uhnpy_target *target, PyObject
         return NULL;
     }
     uhnpy_run run;
-    uhnpy_run_begin(&run, target->equation, asked.type, asked.n_features);
+    begin(&run, target, &asked);
     status = uhn_partial_new(target->memory, &run.equation, asked.rows.data, asked.rows.n_rows,
                              first, last, &run.core, &partial, &error);
     uhnpy_run_end(&run);

@@ -21,19 +21,21 @@ typedef struct uhnpy_target {
 /* Each returns a new reference, or NULL with an exception set. The arguments are those of the
  * public methods, NULL where nothing was given. */
 PyObject *uhnpy_retrieve(const uhnpy_target *target, PyObject *queries, PyObject *n_steps,
-                         PyObject *tol, PyObject *out);
+                         PyObject *mask, PyObject *clamp, PyObject *tol, PyObject *out);
 /* `memory` is the Python object that holds the target's memory, still: no other thread stores into
  * it. The result keeps it. */
 PyObject *uhnpy_recall(uhnpy_state *state, const uhnpy_target *target, PyObject *memory,
-                       PyObject *queries, PyObject *n_steps, PyObject *tol, PyObject *trace);
+                       PyObject *queries, PyObject *n_steps, PyObject *mask, PyObject *clamp,
+                       PyObject *tol, PyObject *trace);
 PyObject *uhnpy_energy(const uhnpy_target *target, PyObject *states);
 PyObject *uhnpy_gradient(const uhnpy_target *target, PyObject *states, PyObject *out);
 PyObject *uhnpy_lyapunov(const uhnpy_target *target, PyObject *mode);
-PyObject *uhnpy_scores(const uhnpy_target *target, PyObject *queries, PyObject *out,
-                       bool weights);
-PyObject *uhnpy_nearest(const uhnpy_target *target, PyObject *queries, PyObject *k);
+PyObject *uhnpy_scores(const uhnpy_target *target, PyObject *queries, PyObject *mask,
+                       PyObject *out, bool weights);
+PyObject *uhnpy_nearest(const uhnpy_target *target, PyObject *queries, PyObject *k,
+                        PyObject *mask);
 PyObject *uhnpy_partial(uhnpy_state *state, const uhnpy_target *target, PyObject *queries,
-                        PyObject *start, PyObject *stop);
+                        PyObject *start, PyObject *stop, PyObject *mask);
 
 /* uhn.separate and uhn.attention, which need no memory. */
 PyObject *uhnpy_separate(const uhnpy_equation *equation, PyObject *scores);

@@ -9,6 +9,7 @@
 #include "compute.h"
 #include "convert.h"
 #include "errors.h"
+#include "mask.h"
 #include "memory_docs.h"
 #include "module.h"
 
@@ -85,8 +86,8 @@ static void memory_dealloc(Memory *self) {
     Py_DECREF(type);
 }
 
-/* Makes room for one loan more, and forgets those that were returned. */
-static int reserve_loan(Memory *self) {
+/* Forgets the loans that were returned. */
+static void forget_loans(Memory *self) {
     size_t kept = 0;
     for (size_t i = 0; i < self->n_loans; i++) {
         if (self->loans[i]->patterns) {
@@ -96,7 +97,12 @@ static int reserve_loan(Memory *self) {
         }
     }
     self->n_loans = kept;
-    uhnpy_loan **loans = PyMem_Realloc(self->loans, (kept + 1) * sizeof *loans);
+}
+
+/* Makes room for one loan more. */
+static int reserve_loan(Memory *self) {
+    forget_loans(self);
+    uhnpy_loan **loans = PyMem_Realloc(self->loans, (self->n_loans + 1) * sizeof *loans);
     if (!loans) {
         PyErr_NoMemory();
         return -1;
@@ -183,7 +189,8 @@ static int take_prior(const uhnpy_state *state, const uhnpy_equation *equation, 
 
 /* `type` is NPY_NOTYPE where the rows are the first. */
 static int take_delivery(const uhnpy_state *state, const uhnpy_equation *equation, int type,
-                         PyObject *patterns, PyObject *values, PyObject *prior, delivery *out) {
+                         PyObject *patterns, PyObject *values, PyObject *prior, PyObject *mask,
+                         delivery *out) {
     memset(out, 0, sizeof *out);
     if (uhnpy_take_rows(patterns, "patterns", "n_patterns, n_features", type, &out->patterns) <
         0) {
@@ -198,7 +205,14 @@ static int take_delivery(const uhnpy_state *state, const uhnpy_equation *equatio
         }
         goto failed;
     }
-    if ((uhnpy_given(values) && take_values(values, out) < 0) ||
+    if (uhnpy_given(mask) && !equation->core.missing) {
+        PyErr_SetString(PyExc_ValueError,
+                        "mask says which features of the patterns are known, but this memory "
+                        "takes rows without gaps only; make it with nan='missing'");
+        goto failed;
+    }
+    if ((uhnpy_given(mask) && uhnpy_mask_rows(&out->patterns, mask, "patterns", false) < 0) ||
+        (uhnpy_given(values) && take_values(values, out) < 0) ||
         (uhnpy_given(prior) && take_prior(state, equation, prior, out) < 0)) {
         goto failed;
     }
@@ -252,12 +266,22 @@ static uhn_memory *new_handle(const delivery *rows, size_t first_row) {
     return status == UHN_OK ? handle : uhnpy_raise(status, NULL);
 }
 
+/* UHN_OK if rows are inside the domain of the similarity. */
+static uhn_status check_domain(const uhnpy_equation *equation, const delivery *rows,
+                               const uhn_run *run, uhn_error *error) {
+    const uhn_row_info *info =
+        equation->score ? NULL : uhn_similarity_info(equation->core.similarity);
+    return info && info->non_negative
+               ? uhn_check_rows(uhnpy_dtype(rows->patterns.type), rows->patterns.data,
+                                rows->patterns.n_rows, rows->patterns.n_columns,
+                                &equation->core, "patterns", run, error)
+               : UHN_OK;
+}
+
 /* Checks the domain of the similarity and hands the rows to the core, which borrows the arrays
  * or copies them. With `unseen` nobody looks at them before they are asked. `*loan` is what the memory may have borrowed. */
 static int store_rows(uhn_memory *handle, const uhnpy_equation *equation, const delivery *rows,
                       bool copy, bool unseen, uhnpy_loan **loan) {
-    const uhn_row_info *info =
-        equation->score ? NULL : uhn_similarity_info(equation->core.similarity);
     bool borrow =
         !copy || (rows->patterns.fresh && (!rows->values.array || rows->values.fresh));
     *loan = NULL;
@@ -275,6 +299,7 @@ static int store_rows(uhn_memory *handle, const uhnpy_equation *equation, const 
         .n_rows = rows->patterns.n_rows,
         .borrow = borrow,
         .unseen = unseen,
+        .missing = equation->core.missing,
         .release = borrow ? uhnpy_loan_return : NULL,
         .owner = *loan,
     };
@@ -283,10 +308,8 @@ static int store_rows(uhn_memory *handle, const uhnpy_equation *equation, const 
     uhnpy_run run;
     uhnpy_run_begin(&run, equation, rows->patterns.type, rows->patterns.n_columns);
     core.run = &run.core;
-    if (info && info->non_negative && !unseen) {
-        status = uhn_check_rows(uhnpy_dtype(rows->patterns.type), core.patterns, core.n_rows,
-                                rows->patterns.n_columns, &equation->core, "patterns",
-                                &run.core, &error);
+    if (!unseen) {
+        status = check_domain(equation, rows, &run.core, &error);
     }
     if (status == UHN_OK) {
         status = uhn_memory_store(handle, &core, &error);
@@ -304,13 +327,13 @@ static int store_rows(uhn_memory *handle, const uhnpy_equation *equation, const 
     return -1;
 }
 
-static int store(Memory *self, PyObject *patterns, PyObject *values, PyObject *prior, bool copy,
-                 bool unseen) {
+static int store(Memory *self, PyObject *patterns, PyObject *values, PyObject *prior,
+                 PyObject *mask, bool copy, bool unseen) {
     const uhnpy_state *state = state_of((PyObject *)self);
     delivery rows;
     uhn_memory *handle = self->handle;
     int type = handle ? uhnpy_type(handle) : NPY_NOTYPE;
-    if (take_delivery(state, &self->equation, type, patterns, values, prior, &rows) < 0) {
+    if (take_delivery(state, &self->equation, type, patterns, values, prior, mask, &rows) < 0) {
         return -1;
     }
     int done = -1;
@@ -318,7 +341,7 @@ static int store(Memory *self, PyObject *patterns, PyObject *values, PyObject *p
     /* Converting may have run Python code that stored into this very memory. */
     if (self->handle != handle) {
         drop_delivery(&rows);
-        return store(self, patterns, values, prior, copy, unseen);
+        return store(self, patterns, values, prior, mask, copy, unseen);
     }
     bool first = !handle;
     if (first) {
@@ -339,7 +362,7 @@ static int store(Memory *self, PyObject *patterns, PyObject *values, PyObject *p
                 /* Another thread's first store came in between: these rows go behind its own.
                  * */
                 uhnpy_loan_drop(loan);
-                return store(self, patterns, values, prior, copy, unseen);
+                return store(self, patterns, values, prior, mask, copy, unseen);
             }
         }
     }
@@ -356,13 +379,13 @@ static int store(Memory *self, PyObject *patterns, PyObject *values, PyObject *p
 /* Stores rows that may come in frames: the first ones name the columns, and later ones must name
  * them alike. */
 static int store_named(Memory *self, PyObject *patterns, PyObject *values, PyObject *prior,
-                       bool copy) {
+                       PyObject *mask, bool copy) {
     PyObject *names = NULL, *value_names = NULL;
     bool first = !self->handle;
     int done = -1;
     if (uhnpy_check_names(patterns, "patterns", self->feature_names, &names) == 0 &&
         uhnpy_check_names(values, "values", self->value_names, &value_names) == 0) {
-        done = store(self, patterns, values, prior, copy, false);
+        done = store(self, patterns, values, prior, mask, copy, false);
     }
     if (done == 0 && first) {
         Py_XSETREF(self->feature_names, Py_XNewRef(names));
@@ -383,6 +406,20 @@ static const uhnpy_signature new_signature = {"Memory",
                                                UHNPY_EQUATION_NAMES, UHNPY_prior,
                                                UHNPY_first_row, UHNPY_copy, UHNPY_nan}};
 
+/* What NaN stands for: *missing is true for 'missing'. */
+static int take_nan(PyObject *value, bool *missing) {
+    static const char *const names[] = {"raise", "missing"};
+    for (int i = 0; i < 2 && PyUnicode_Check(value); i++) {
+        if (PyUnicode_CompareWithASCIIString(value, names[i]) == 0) {
+            *missing = i == 1;
+            return 0;
+        }
+    }
+    PyErr_Format(PyUnicode_Check(value) ? PyExc_ValueError : PyExc_TypeError,
+                 "nan is %R; it must be 'raise' or 'missing'", value);
+    return -1;
+}
+
 static PyObject *memory_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     const uhnpy_state *state = PyType_GetModuleState(type);
     PyObject *values[UHNPY_MAX_ARGUMENTS];
@@ -398,10 +435,7 @@ static PyObject *memory_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         (rest[2] && uhnpy_take_bool(rest[2], "copy", &copy) < 0)) {
         return NULL;
     }
-    if (rest[3] && !(PyUnicode_Check(rest[3]) &&
-                     PyUnicode_CompareWithASCIIString(rest[3], "raise") == 0)) {
-        PyErr_Format(PyUnicode_Check(rest[3]) ? PyExc_ValueError : PyExc_TypeError,
-                     "nan is %R; it can be 'raise' only", rest[3]);
+    if (rest[3] && take_nan(rest[3], &equation.core.missing) < 0) {
         return NULL;
     }
     if (!uhnpy_given(values[0]) && (uhnpy_given(values[1]) || uhnpy_given(rest[0]))) {
@@ -411,7 +445,7 @@ static PyObject *memory_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     }
     Memory *self = new_memory(type, &equation, first_row);
     if (self && uhnpy_given(values[0]) &&
-        store_named(self, values[0], values[1], rest[0], copy) < 0) {
+        store_named(self, values[0], values[1], rest[0], NULL, copy) < 0) {
         Py_CLEAR(self);
     }
     return (PyObject *)self;
@@ -420,16 +454,187 @@ static PyObject *memory_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
 static PyObject *memory_store(Memory *self, PyObject *const *args, Py_ssize_t n_args,
                               PyObject *kwnames) {
     static const uhnpy_signature signature = {
-        "store", 1, 2, 4, {UHNPY_patterns, UHNPY_values, UHNPY_prior, UHNPY_copy}};
-    PyObject *values[4];
+        "store", 1, 2, 5, {UHNPY_patterns, UHNPY_values, UHNPY_prior, UHNPY_mask, UHNPY_copy}};
+    PyObject *values[5];
     bool copy = false;
     if (uhnpy_parse(state_of((PyObject *)self), &signature, args, n_args, kwnames, values) <
             0 ||
-        (values[3] && uhnpy_take_bool(values[3], "copy", &copy) < 0) ||
-        store_named(self, values[0], values[1], values[2], copy) < 0) {
+        (values[4] && uhnpy_take_bool(values[4], "copy", &copy) < 0) ||
+        store_named(self, values[0], values[1], values[2], values[3], copy) < 0) {
         return NULL;
     }
     return Py_NewRef((PyObject *)self);
+}
+
+/* ------------------------------------------------------------------------------- editing -- */
+
+/* Numbers of rows, one (*single) or a 1-D array of them, as a new array of int64. Those below 0 count from the end. */
+static PyArrayObject *take_numbers(PyObject *object, size_t n_patterns, bool *single) {
+    PyArrayObject *any =
+        (PyArrayObject *)PyArray_FromAny(object, NULL, 0, 0, NPY_ARRAY_ENSUREARRAY, NULL);
+    if (!any) {
+        return NULL;
+    }
+    bool empty_list = PyArray_SIZE(any) == 0 && !PyArray_Check(object);
+    if (PyArray_NDIM(any) > 1 || !(PyArray_ISINTEGER(any) || empty_list)) {
+        PyObject *shape = uhnpy_shape(any);
+        if (shape) {
+            PyErr_Format(PyExc_TypeError,
+                         "rows must be an integer or a 1-D array of integers, not %s of dtype "
+                         "%S and shape %R%s",
+                         Py_TYPE(object)->tp_name, (PyObject *)PyArray_DESCR(any), shape,
+                         PyArray_ISBOOL(any) ? "; use np.flatnonzero(mask)" : "");
+            Py_DECREF(shape);
+        }
+        Py_DECREF(any);
+        return NULL;
+    }
+    bool below = PyArray_ISSIGNED(any);
+    *single = PyArray_NDIM(any) == 0;
+    PyArrayObject *rows =
+        (PyArrayObject *)PyArray_FromArray(any, PyArray_DescrFromType(NPY_INT64),
+                                           NPY_ARRAY_CARRAY | NPY_ARRAY_FORCECAST |
+                                               NPY_ARRAY_ENSURECOPY);
+    Py_DECREF(any);
+    npy_intp n = rows ? PyArray_SIZE(rows) : 0;
+    int64_t *numbers = n ? PyArray_DATA(rows) : NULL;
+    for (npy_intp i = 0; i < n; i++) {
+        int64_t row = numbers[i] < 0 && below ? numbers[i] + (int64_t)n_patterns : numbers[i];
+        if (row < 0 || (uint64_t)row >= n_patterns) {
+            PyErr_Format(PyExc_IndexError,
+                         below ? "row %lld is out of range for a memory of %zu patterns"
+                               : "row %llu is out of range for a memory of %zu patterns",
+                         (long long)numbers[i], n_patterns);
+            Py_DECREF(rows);
+            return NULL;
+        }
+        numbers[i] = row;
+    }
+    return rows;
+}
+
+_Static_assert(sizeof(size_t) == sizeof(int64_t), "row numbers are handed on as they are");
+
+static PyObject *memory_remove(Memory *self, PyObject *const *args, Py_ssize_t n_args,
+                               PyObject *kwnames) {
+    static const uhnpy_signature signature = {"remove", 1, 1, 1, {UHNPY_rows}};
+    PyObject *given[1];
+    bool single;
+    if (uhnpy_parse(state_of((PyObject *)self), &signature, args, n_args, kwnames, given) < 0) {
+        return NULL;
+    }
+    PyArrayObject *rows =
+        take_numbers(given[0], self->handle ? uhn_memory_n_patterns(self->handle) : 0, &single);
+    if (!rows) {
+        return NULL;
+    }
+    uhn_status status = UHN_OK;
+    uhn_error error = {.status = UHN_OK};
+    if (PyArray_SIZE(rows)) {
+        uhnpy_run run;
+        uhnpy_run_begin_plain(&run);
+        status = uhn_memory_remove(self->handle, PyArray_DATA(rows), (size_t)PyArray_SIZE(rows),
+                                   &error);
+        uhnpy_run_end(&run);
+        forget_loans(self);
+    }
+    Py_DECREF(rows);
+    return status == UHN_OK ? Py_NewRef((PyObject *)self) : uhnpy_raise(status, &error);
+}
+
+static PyObject *memory_replace(Memory *self, PyObject *const *args, Py_ssize_t n_args,
+                                PyObject *kwnames) {
+    static const uhnpy_signature signature = {
+        "replace", 2, 3, 4, {UHNPY_rows, UHNPY_patterns, UHNPY_values, UHNPY_prior}};
+    const uhnpy_state *state = state_of((PyObject *)self);
+    PyObject *given[4];
+    if (uhnpy_parse(state, &signature, args, n_args, kwnames, given) < 0) {
+        return NULL;
+    }
+    if (!self->handle) {
+        return uhnpy_fail(PyExc_ValueError, "the memory is empty: there is nothing to replace");
+    }
+    delivery with;
+    bool single;
+    if (uhnpy_check_names(given[1], "patterns", self->feature_names, NULL) < 0 ||
+        uhnpy_check_names(given[2], "values", self->value_names, NULL) < 0 ||
+        take_delivery(state, &self->equation, uhnpy_type(self->handle), given[1], given[2],
+                      given[3], NULL, &with) < 0) {
+        return NULL;
+    }
+    PyArrayObject *rows = NULL;
+    PyObject *result = NULL;
+    if (check_delivery(self->handle, &with) < 0 ||
+        !(rows = take_numbers(given[0], uhn_memory_n_patterns(self->handle), &single))) {
+        goto done;
+    }
+    if ((size_t)PyArray_SIZE(rows) != with.patterns.n_rows) {
+        PyErr_Format(PyExc_ValueError, "%zu patterns were given in the place of %zd rows",
+                     with.patterns.n_rows, PyArray_SIZE(rows));
+        goto done;
+    }
+    uhn_rows core = {
+        .patterns = with.patterns.data,
+        .values = with.values.array ? with.values.data : NULL,
+        .prior = with.prior.array ? PyArray_DATA(with.prior.array) : NULL,
+        .n_rows = with.patterns.n_rows,
+        .missing = self->equation.core.missing,
+    };
+    uhn_error error = {.status = UHN_OK};
+    uhnpy_run run;
+    uhnpy_run_begin(&run, &self->equation, with.patterns.type, with.patterns.n_columns);
+    core.run = &run.core;
+    uhn_status status = check_domain(&self->equation, &with, &run.core, &error);
+    if (status == UHN_OK) {
+        status = uhn_memory_replace(self->handle, PyArray_DATA(rows), &core, &error);
+    }
+    uhnpy_run_end(&run);
+    forget_loans(self);
+    result = status == UHN_OK ? Py_NewRef((PyObject *)self) : uhnpy_raise(status, &error);
+done:
+    Py_XDECREF(rows);
+    drop_delivery(&with);
+    return result;
+}
+
+static PyObject *memory_set_prior(Memory *self, PyObject *const *args, Py_ssize_t n_args,
+                                  PyObject *kwnames) {
+    static const uhnpy_signature signature = {"set_prior", 1, 2, 2, {UHNPY_prior, UHNPY_rows}};
+    const uhnpy_state *state = state_of((PyObject *)self);
+    PyObject *given[2];
+    if (uhnpy_parse(state, &signature, args, n_args, kwnames, given) < 0) {
+        return NULL;
+    }
+    size_t n = self->handle ? uhn_memory_n_patterns(self->handle) : 0;
+    PyArrayObject *rows = NULL;
+    delivery with = {.patterns = {.n_rows = n}};
+    with.patterns.type = self->handle ? uhnpy_type(self->handle) : NPY_DOUBLE;
+    if (uhnpy_given(given[1])) {
+        rows = take_numbers(given[1], n, &with.patterns.single);
+        if (!rows) {
+            return NULL;
+        }
+        with.patterns.n_rows = (size_t)PyArray_SIZE(rows);
+    }
+    uhn_status status = UHN_OK;
+    uhn_error error = {.status = UHN_OK};
+    PyObject *result = NULL;
+    if (take_prior(state, &self->equation, given[0], &with) < 0) {
+        goto done;
+    }
+    if (self->handle) {
+        uhnpy_run run;
+        uhnpy_run_begin_plain(&run);
+        status =
+            uhn_memory_set_prior(self->handle, rows ? PyArray_DATA(rows) : NULL,
+                                 with.patterns.n_rows, PyArray_DATA(with.prior.array), &error);
+        uhnpy_run_end(&run);
+    }
+    result = status == UHN_OK ? Py_NewRef((PyObject *)self) : uhnpy_raise(status, &error);
+done:
+    Py_XDECREF(rows);
+    drop_delivery(&with);
+    return result;
 }
 
 /* ----------------------------------------------------------------------------- computing -- */
@@ -461,19 +666,24 @@ static PyObject *hand_back(PyObject *answer, PyObject *queries, PyObject *names)
 
 static PyObject *memory_retrieve(Memory *self, PyObject *const *args, Py_ssize_t n_args,
                                  PyObject *kwnames) {
-    static const uhnpy_signature signature = {
-        "retrieve", 1, 2, 5, {UHNPY_queries, UHNPY_n_steps, UHNPY_tol, UHNPY_out, UHNPY_like}};
-    PyObject *values[5];
+    static const uhnpy_signature signature = {"retrieve",
+                                              1,
+                                              2,
+                                              7,
+                                              {UHNPY_queries, UHNPY_n_steps, UHNPY_mask,
+                                               UHNPY_clamp, UHNPY_tol, UHNPY_out, UHNPY_like}};
+    PyObject *values[7];
     if (uhnpy_parse(state_of((PyObject *)self), &signature, args, n_args, kwnames, values) <
         0) {
         return NULL;
     }
-    bool as_given = uhnpy_given(values[4]);
-    if (as_given && check_like(values[4], values[3]) < 0) {
+    bool as_given = uhnpy_given(values[6]);
+    if (as_given && check_like(values[6], values[5]) < 0) {
         return NULL;
     }
     uhnpy_target target = target_of(self);
-    PyObject *answer = uhnpy_retrieve(&target, values[0], values[1], values[2], values[3]);
+    PyObject *answer = uhnpy_retrieve(&target, values[0], values[1], values[2], values[3],
+                                      values[4], values[5]);
     if (answer && as_given) {
         /* The frame's own names fit where the patterns are the values. */
         bool alone = uhn_memory_is_autoassociative(self->handle);
@@ -501,10 +711,14 @@ static PyObject *memory_copy(Memory *self, PyObject *unused);
 
 static PyObject *memory_recall(Memory *self, PyObject *const *args, Py_ssize_t n_args,
                                PyObject *kwnames) {
-    static const uhnpy_signature signature = {
-        "recall", 1, 2, 4, {UHNPY_queries, UHNPY_n_steps, UHNPY_tol, UHNPY_trace}};
+    static const uhnpy_signature signature = {"recall",
+                                              1,
+                                              2,
+                                              6,
+                                              {UHNPY_queries, UHNPY_n_steps, UHNPY_mask,
+                                               UHNPY_clamp, UHNPY_tol, UHNPY_trace}};
     uhnpy_state *state = state_of((PyObject *)self);
-    PyObject *values[4];
+    PyObject *values[6];
     if (uhnpy_parse(state, &signature, args, n_args, kwnames, values) < 0) {
         return NULL;
     }
@@ -515,7 +729,7 @@ static PyObject *memory_recall(Memory *self, PyObject *const *args, Py_ssize_t n
     }
     uhnpy_target target = target_of(still);
     PyObject *result = uhnpy_recall(state, &target, (PyObject *)still, values[0], values[1],
-                                    values[2], values[3]);
+                                    values[2], values[3], values[4], values[5]);
     Py_DECREF((PyObject *)still);
     return result;
 }
@@ -559,49 +773,52 @@ static PyObject *memory_lyapunov(Memory *self, PyObject *const *args, Py_ssize_t
 static PyObject *scores_or_weights(Memory *self, const uhnpy_signature *signature,
                                    PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames,
                                    bool weights) {
-    PyObject *values[2];
+    PyObject *values[3];
     if (uhnpy_parse(state_of((PyObject *)self), signature, args, n_args, kwnames, values) < 0) {
         return NULL;
     }
     uhnpy_target target = target_of(self);
-    return uhnpy_scores(&target, values[0], values[1], weights);
+    return uhnpy_scores(&target, values[0], values[1], values[2], weights);
 }
 
 static PyObject *memory_scores(Memory *self, PyObject *const *args, Py_ssize_t n_args,
                                PyObject *kwnames) {
-    static const uhnpy_signature signature = {"scores", 1, 1, 2, {UHNPY_queries, UHNPY_out}};
+    static const uhnpy_signature signature = {
+        "scores", 1, 1, 3, {UHNPY_queries, UHNPY_mask, UHNPY_out}};
     return scores_or_weights(self, &signature, args, n_args, kwnames, false);
 }
 
 static PyObject *memory_weights(Memory *self, PyObject *const *args, Py_ssize_t n_args,
                                 PyObject *kwnames) {
-    static const uhnpy_signature signature = {"weights", 1, 1, 2, {UHNPY_queries, UHNPY_out}};
+    static const uhnpy_signature signature = {
+        "weights", 1, 1, 3, {UHNPY_queries, UHNPY_mask, UHNPY_out}};
     return scores_or_weights(self, &signature, args, n_args, kwnames, true);
 }
 
 static PyObject *memory_nearest(Memory *self, PyObject *const *args, Py_ssize_t n_args,
                                 PyObject *kwnames) {
-    static const uhnpy_signature signature = {"nearest", 1, 2, 2, {UHNPY_queries, UHNPY_k}};
-    PyObject *values[2];
+    static const uhnpy_signature signature = {
+        "nearest", 1, 2, 3, {UHNPY_queries, UHNPY_k, UHNPY_mask}};
+    PyObject *values[3];
     if (uhnpy_parse(state_of((PyObject *)self), &signature, args, n_args, kwnames, values) <
         0) {
         return NULL;
     }
     uhnpy_target target = target_of(self);
-    return uhnpy_nearest(&target, values[0], values[1]);
+    return uhnpy_nearest(&target, values[0], values[1], values[2]);
 }
 
 static PyObject *memory_partial(Memory *self, PyObject *const *args, Py_ssize_t n_args,
                                 PyObject *kwnames) {
     static const uhnpy_signature signature = {
-        "partial", 1, 3, 3, {UHNPY_queries, UHNPY_start, UHNPY_stop}};
+        "partial", 1, 3, 4, {UHNPY_queries, UHNPY_start, UHNPY_stop, UHNPY_mask}};
     uhnpy_state *state = state_of((PyObject *)self);
-    PyObject *values[3];
+    PyObject *values[4];
     if (uhnpy_parse(state, &signature, args, n_args, kwnames, values) < 0) {
         return NULL;
     }
     uhnpy_target target = target_of(self);
-    return uhnpy_partial(state, &target, values[0], values[1], values[2]);
+    return uhnpy_partial(state, &target, values[0], values[1], values[2], values[3]);
 }
 
 /* ------------------------------------------------------------------------------- reading -- */
@@ -614,9 +831,16 @@ static Py_ssize_t memory_length(Memory *self) { return (Py_ssize_t)n_patterns(se
 
 typedef enum { PATTERNS, VALUES, PRIOR } part;
 
+/* The rows as they are now, for calls that read more than once while other threads edit; NULL with an
+ * exception. */
+static uhn_memory *hold(const Memory *self) {
+    uhn_memory *still = NULL;
+    uhn_status status = uhn_memory_copy(self->handle, &still);
+    return status == UHN_OK ? still : uhnpy_raise(status, NULL);
+}
+
 /* A new array with rows [start, start + n) of one part. */
-static PyObject *read_rows(const Memory *self, part which, size_t start, size_t n) {
-    const uhn_memory *handle = self->handle;
+static PyObject *read_rows(const uhn_memory *handle, part which, size_t start, size_t n) {
     size_t width =
         which == VALUES ? uhn_memory_n_values(handle) : uhn_memory_n_features(handle);
     npy_intp dims[2] = {(npy_intp)n, (npy_intp)width};
@@ -636,24 +860,48 @@ static PyObject *read_rows(const Memory *self, part which, size_t start, size_t 
     return array;
 }
 
-/* The patterns: a read-only view of them if they lie together, else a copy. *viewed says which.
- * */
+/* All rows of one part. */
+static PyObject *read_part(const Memory *self, part which) {
+    uhn_memory *still = hold(self);
+    PyObject *array = still ? read_rows(still, which, 0, uhn_memory_n_patterns(still)) : NULL;
+    uhn_memory_free(still);
+    return array;
+}
+
+static void drop_held(PyObject *capsule) {
+    uhn_memory_free(PyCapsule_GetPointer(capsule, "uhn.rows"));
+}
+
+/* The patterns: a read-only view of them if they lie together, else a copy. *viewed says which. A view
+ * keeps the rows it shows, whatever is stored into or taken out of the memory. */
 static PyObject *patterns_array(Memory *self, bool *viewed) {
     *viewed = false;
     if (!self->handle) {
         npy_intp none[2] = {0, 0};
         return PyArray_SimpleNew(2, none, NPY_DOUBLE);
     }
-    size_t n = uhn_memory_n_patterns(self->handle);
-    const void *data = n ? uhn_memory_view(self->handle, 0, n) : NULL;
-    if (!data) {
-        return read_rows(self, PATTERNS, 0, n);
+    uhn_memory *still = hold(self);
+    if (!still) {
+        return NULL;
     }
-    npy_intp dims[2] = {(npy_intp)n, (npy_intp)uhn_memory_n_features(self->handle)};
-    PyObject *array = PyArray_New(&PyArray_Type, 2, dims, uhnpy_type(self->handle), NULL,
-                                  (void *)data, 0, NPY_ARRAY_CARRAY_RO, NULL);
-    if (array &&
-        PyArray_SetBaseObject((PyArrayObject *)array, Py_NewRef((PyObject *)self)) < 0) {
+    size_t n = uhn_memory_n_patterns(still);
+    const void *data = n ? uhn_memory_view(still, 0, n) : NULL;
+    if (!data) {
+        PyObject *array = read_rows(still, PATTERNS, 0, n);
+        uhn_memory_free(still);
+        return array;
+    }
+    PyObject *capsule = PyCapsule_New(still, "uhn.rows", drop_held);
+    if (!capsule) {
+        uhn_memory_free(still);
+        return NULL;
+    }
+    npy_intp dims[2] = {(npy_intp)n, (npy_intp)uhn_memory_n_features(still)};
+    PyObject *array = PyArray_New(&PyArray_Type, 2, dims, uhnpy_type(still), NULL, (void *)data,
+                                  0, NPY_ARRAY_CARRAY_RO, NULL);
+    if (!array) {
+        Py_DECREF(capsule);
+    } else if (PyArray_SetBaseObject((PyArrayObject *)array, capsule) < 0) {
         Py_CLEAR(array);
     }
     *viewed = array != NULL;
@@ -744,9 +992,10 @@ static PyObject *read_row(Memory *self, Py_ssize_t i) {
     }
     npy_intp dims[1] = {(npy_intp)uhn_memory_n_features(self->handle)};
     PyObject *array = PyArray_SimpleNew(1, dims, uhnpy_type(self->handle));
-    if (array) {
-        uhn_memory_read(self->handle, (size_t)i, 1, PyArray_DATA((PyArrayObject *)array), NULL,
-                        NULL);
+    if (array && uhn_memory_read(self->handle, (size_t)i, 1,
+                                 PyArray_DATA((PyArrayObject *)array), NULL, NULL) != UHN_OK) {
+        Py_CLEAR(array); /* it was removed a moment ago */
+        PyErr_Format(PyExc_IndexError, "index %zd is out of range: patterns were removed", i);
     }
     return array;
 }
@@ -756,21 +1005,28 @@ static PyObject *read_slice(Memory *self, PyObject *slice) {
     if (PySlice_Unpack(slice, &start, &stop, &step) < 0) {
         return NULL;
     }
-    Py_ssize_t n = PySlice_AdjustIndices(memory_length(self), &start, &stop, step);
     if (!self->handle) {
         bool viewed;
         return patterns_array(self, &viewed);
     }
+    uhn_memory *still = hold(self);
+    if (!still) {
+        return NULL;
+    }
+    Py_ssize_t n =
+        PySlice_AdjustIndices((Py_ssize_t)uhn_memory_n_patterns(still), &start, &stop, step);
+    PyArrayObject *array;
     if (step == 1 || n == 0) {
-        return read_rows(self, PATTERNS, n ? (size_t)start : 0, (size_t)n);
+        array = (PyArrayObject *)read_rows(still, PATTERNS, n ? (size_t)start : 0, (size_t)n);
+    } else {
+        npy_intp dims[2] = {n, (npy_intp)uhn_memory_n_features(still)};
+        array = (PyArrayObject *)PyArray_SimpleNew(2, dims, uhnpy_type(still));
+        for (Py_ssize_t i = 0; array && i < n; i++) {
+            uhn_memory_read(still, (size_t)(start + i * step), 1, PyArray_GETPTR2(array, i, 0),
+                            NULL, NULL);
+        }
     }
-    npy_intp dims[2] = {n, (npy_intp)uhn_memory_n_features(self->handle)};
-    PyArrayObject *array =
-        (PyArrayObject *)PyArray_SimpleNew(2, dims, uhnpy_type(self->handle));
-    for (Py_ssize_t i = 0; array && i < n; i++) {
-        uhn_memory_read(self->handle, (size_t)(start + i * step), 1,
-                        PyArray_GETPTR2(array, i, 0), NULL, NULL);
-    }
+    uhn_memory_free(still);
     return (PyObject *)array;
 }
 
@@ -810,7 +1066,13 @@ static PyObject *read_chosen(Memory *self, PyObject *key) {
     if (!rows) {
         return NULL;
     }
-    Py_ssize_t n = PyArray_DIM(rows, 0), length = memory_length(self);
+    uhn_memory *still = self->handle ? hold(self) : NULL;
+    if (self->handle && !still) {
+        Py_DECREF(rows);
+        return NULL;
+    }
+    Py_ssize_t n = PyArray_DIM(rows, 0);
+    Py_ssize_t length = still ? (Py_ssize_t)uhn_memory_n_patterns(still) : 0;
     npy_intp dims[2] = {n, self->handle ? (npy_intp)uhn_memory_n_features(self->handle) : 0};
     int type = self->handle ? uhnpy_type(self->handle) : NPY_DOUBLE;
     PyArrayObject *array = (PyArrayObject *)PyArray_SimpleNew(2, dims, type);
@@ -823,10 +1085,10 @@ static PyObject *read_chosen(Memory *self, PyObject *key) {
                          (long long)given, length);
             Py_CLEAR(array);
         } else {
-            uhn_memory_read(self->handle, (size_t)row, 1, PyArray_GETPTR2(array, i, 0), NULL,
-                            NULL);
+            uhn_memory_read(still, (size_t)row, 1, PyArray_GETPTR2(array, i, 0), NULL, NULL);
         }
     }
+    uhn_memory_free(still);
     Py_DECREF(rows);
     return (PyObject *)array;
 }
@@ -862,6 +1124,11 @@ static PyObject *get_similarity(Memory *self, void *closure) {
         return Py_NewRef(e->score ? e->score : Py_None);
     }
     return Py_NewRef(state_of((PyObject *)self)->similarity_names[e->core.similarity]);
+}
+
+static PyObject *get_nan(Memory *self, void *closure) {
+    (void)closure;
+    return PyUnicode_FromString(self->equation.core.missing ? "missing" : "raise");
 }
 
 static PyObject *get_separation(Memory *self, void *closure) {
@@ -1007,7 +1274,7 @@ static PyObject *get_values(Memory *self, void *closure) {
         bool viewed;
         return patterns_array(self, &viewed);
     }
-    return read_rows(self, VALUES, 0, n_patterns(self));
+    return read_part(self, VALUES);
 }
 
 static PyObject *get_prior(Memory *self, void *closure) {
@@ -1015,15 +1282,12 @@ static PyObject *get_prior(Memory *self, void *closure) {
     if (!self->handle || !uhn_memory_has_prior(self->handle)) {
         Py_RETURN_NONE;
     }
-    return read_rows(self, PRIOR, 0, n_patterns(self));
+    return read_part(self, PRIOR);
 }
 
 static PyObject *memory_sizeof(Memory *self, PyObject *unused) {
     (void)unused;
-    size_t owned = 0;
-    if (self->handle) {
-        uhn_memory_bytes(self->handle, &owned);
-    }
+    size_t owned = self->handle ? uhn_memory_held(self->handle) : 0;
     return PyLong_FromSize_t((size_t)Py_TYPE(self)->tp_basicsize +
                              self->n_loans * sizeof *self->loans + owned);
 }
@@ -1043,6 +1307,7 @@ static PyObject *equation_keywords(Memory *self) {
         {UHNPY_normalize, get_normalize},
         {UHNPY_normalize_scores, get_normalize_scores},
         {UHNPY_first_row, get_first_row},
+        {UHNPY_nan, self->equation.core.missing ? get_nan : NULL},
     };
     for (size_t i = 0; dict && i < sizeof fields / sizeof fields[0]; i++) {
         if (!fields[i].get) {
@@ -1136,6 +1401,7 @@ static PyObject *memory_copy(Memory *self, PyObject *unused) {
             return uhnpy_raise(status, NULL);
         }
     }
+    forget_loans(self);
     if (self->n_loans) {
         other->loans = PyMem_Malloc(self->n_loans * sizeof *other->loans);
         if (!other->loans) {
@@ -1165,10 +1431,10 @@ static PyObject *take_apart(Memory *self, bool copies) {
     }
     if (still->handle) {
         bool viewed;
-        Py_SETREF(parts[0], copies ? read_rows(still, PATTERNS, 0, n_patterns(still))
-                                   : patterns_array(still, &viewed));
+        Py_SETREF(parts[0],
+                  copies ? read_part(still, PATTERNS) : patterns_array(still, &viewed));
         if (!uhn_memory_is_autoassociative(still->handle)) {
-            Py_SETREF(parts[1], read_rows(still, VALUES, 0, n_patterns(still)));
+            Py_SETREF(parts[1], read_part(still, VALUES));
         }
     }
     parts[2] = get_prior(still, NULL);
@@ -1218,7 +1484,7 @@ PyObject *uhnpy_memory_read(PyObject *module, PyObject *args) {
     const Memory *self = (const Memory *)memory;
     for (int which = PATTERNS; which <= PRIOR; which++) {
         if (self->handle && strcmp(name, names[which]) == 0 && start >= 0 && n >= 0) {
-            return read_rows(self, (part)which, (size_t)start, (size_t)n);
+            return read_rows(self->handle, (part)which, (size_t)start, (size_t)n);
         }
     }
     return uhnpy_fail(PyExc_ValueError, "there are no rows [%zd, %zd) of %s", start, start + n,
@@ -1237,7 +1503,7 @@ PyObject *uhnpy_memory_map(PyObject *module, PyObject *args) {
     PyObject *memory =
         none ? PyObject_Call((PyObject *)state->memory_type, none, keywords) : NULL;
     Py_XDECREF(none);
-    if (memory && store((Memory *)memory, patterns, values, prior, false, true) < 0) {
+    if (memory && store((Memory *)memory, patterns, values, prior, NULL, false, true) < 0) {
         Py_CLEAR(memory);
     }
     return memory;
@@ -1309,6 +1575,9 @@ static PyMethodDef memory_methods[] = {
     {"__setstate__", (PyCFunction)memory_setstate, METH_O,
      PyDoc_STR("__setstate__($self, names, /)\n--\n\nFor pickle: the names of the columns.")},
     METHOD(store, store_doc),
+    METHOD(remove, remove_doc),
+    METHOD(replace, replace_doc),
+    METHOD(set_prior, set_prior_doc),
     METHOD(retrieve, retrieve_doc),
     METHOD(recall, recall_doc),
     METHOD(energy, energy_doc),
@@ -1354,6 +1623,7 @@ static PyGetSetDef memory_getset[] = {
     GETTER(values,
            "The values, (n_patterns, n_values): a copy; if autoassociative, the patterns."),
     GETTER(prior, "The prior weights, (n_patterns,): a copy; None if none were given."),
+    GETTER(nan, "'raise', or 'missing' where NaN stands for a feature that is not known."),
     GETTER(first_row, "Number of the first pattern, where this memory is a shard."),
     GETTER(nbytes, "Bytes of patterns, values and priors, borrowed ones included."),
 #undef GETTER

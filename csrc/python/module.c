@@ -136,7 +136,7 @@ static PyObject *module_retrieve(PyObject *module, PyObject *const *args, Py_ssi
         return NULL;
     }
     PyObject *result =
-        uhnpy_retrieve(&memory.target, values[1], values[3], values[4], values[5]);
+        uhnpy_retrieve(&memory.target, values[1], values[3], NULL, NULL, values[4], values[5]);
     brief_end(&memory);
     return result;
 }
@@ -163,7 +163,7 @@ static PyObject *module_similarity(PyObject *module, PyObject *const *args, Py_s
         brief_begin(&memory, &equation, values[0], NULL) < 0) {
         return NULL;
     }
-    PyObject *result = uhnpy_scores(&memory.target, values[1], NULL, false);
+    PyObject *result = uhnpy_scores(&memory.target, values[1], NULL, NULL, false);
     brief_end(&memory);
     return result;
 }

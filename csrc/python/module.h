@@ -56,13 +56,15 @@
     NAME(start)                                                                                \
     NAME(stop)                                                                                 \
     NAME(mask)                                                                                 \
+    NAME(clamp)                                                                                \
     NAME(dtype)                                                                                \
     NAME(states)                                                                               \
     NAME(trace)                                                                                \
     NAME(mode)                                                                                 \
     NAME(parts)                                                                                \
     NAME(n)                                                                                    \
-    NAME(like)
+    NAME(like)                                                                                 \
+    NAME(rows)
 
 typedef enum uhnpy_name {
 #define NAME(name) UHNPY_##name,

@@ -348,6 +348,47 @@ static uhn_status do_sdm(bool *right) {
     return uhn_sdm_active(&sdm, 8, rows, T, &two_threads, active, NULL);
 }
 
+/* Edits: one that fails changes nothing, one that cannot tidy up is done all the same. */
+static uhn_status do_edit(bool *right) {
+    enum { ROWS = 3000 };
+    static float rows[ROWS], left[ROWS], weights[2] = {2, 3};
+    static size_t gone[ROWS];
+    uhn_memory *edited = NULL;
+    for (size_t i = 0; i < ROWS; i++) rows[i] = (float)i;
+    uhn_status status = uhn_memory_new(UHN_FLOAT32, 1, 0, 0, &edited);
+    if (status == UHN_OK)
+        status = uhn_memory_store(edited, &(uhn_rows){.patterns = rows, .n_rows = ROWS}, NULL);
+    if (status != UHN_OK) {
+        uhn_memory_free(edited);
+        return status;
+    }
+    size_t n = ROWS;
+    /* In 40 pieces, then with priors, then all but 20 rows gone. */
+    for (size_t i = 0; i < 40; i++) gone[i] = 70 * i + 5;
+    status = uhn_memory_remove(edited, gone, 40, NULL);
+    if (status == UHN_OK) {
+        n -= 40;
+        gone[0] = 17;
+        gone[1] = 2;
+        status =
+            uhn_memory_replace(edited, gone,
+                               &(uhn_rows){.patterns = weights, .prior = weights, .n_rows = 2},
+                               NULL);
+    }
+    if (status == UHN_OK) status = uhn_memory_set_prior(edited, gone, 2, weights, NULL);
+    if (status == UHN_OK) {
+        for (size_t i = 0; i < n - 20; i++) gone[i] = i + 20;
+        status = uhn_memory_remove(edited, gone, n - 20, NULL);
+        if (status == UHN_OK) n = 20;
+    }
+    *right = uhn_memory_n_patterns(edited) == n &&
+             uhn_memory_read(edited, 0, n, left, NULL, NULL) == UHN_OK &&
+             (n == ROWS ? left[5] == 5 : left[5] == 6) && left[2] == (n == 20 ? 3.f : left[2]);
+    CHECK(*right, "%zu rows after an edit that may have failed", n);
+    uhn_memory_free(edited);
+    return status;
+}
+
 /* Returns how many allocations the scenario makes. */
 static long sweep(const char *name, scenario run) {
     bool right = false;
@@ -420,6 +461,7 @@ int main(void) {
             if (j < 3 || i % 5 == 0) total += sweep(scenarios[j].name, scenarios[j].run);
         if (i == 0) total += sweep("sparse distributed memory", do_sdm);
         if (i == 0) total += sweep("network", do_network);
+        if (i == 0) total += sweep("edit", do_edit);
         uhn_memory_free(memory);
     }
     free(list);
