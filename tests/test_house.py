@@ -117,6 +117,8 @@ PYTHON_LAYERS = {
     "_core": 0,
     "_statistics": 0,
     "glyphs": 0,
+    "_arrays": 1,
+    "_stream": 2,
     "io": 1,
     "results": 1,
     "theory": 1,

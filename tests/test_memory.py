@@ -523,7 +523,8 @@ def test_every_callable_has_a_signature(name: str) -> None:
         assert signature.parameters["beta"].kind is inspect.Parameter.KEYWORD_ONLY
     if name == "Memory.retrieve":
         assert str(signature) == (
-            "(self, /, queries, n_steps=1, *, mask=None, clamp=True, tol=None, out=None)"
+            "(self, /, queries, n_steps=1, *, mask=None, clamp=True, tol=None, out=None, "
+            "like=None)"
         )
 
 

@@ -12,6 +12,7 @@ Examples
 array([1., 0., 0.])
 """
 
+from ._arrays import explain
 from ._core import (
     Memory,
     Partial,
@@ -62,6 +63,7 @@ __all__ = [
     "__version__",
     "attention",
     "cpu_info",
+    "explain",
     "get_num_threads",
     "load",
     "merge",

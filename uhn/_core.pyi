@@ -1,8 +1,9 @@
 """Types of the compiled module; the docstrings are in the module itself."""
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
-from typing import Any, Final, Literal, SupportsIndex, TypeAlias, TypedDict, final
+from typing import Any, Final, Literal, SupportsIndex, TypeAlias, TypedDict, final, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -89,6 +90,10 @@ class Memory:
     @property
     def n_values(self) -> int: ...
     @property
+    def feature_names(self) -> tuple[str, ...] | None: ...
+    @property
+    def value_names(self) -> tuple[str, ...] | None: ...
+    @property
     def dtype(self) -> _Real | None: ...
     @property
     def similarity(self) -> str | _SimilarityFunction: ...
@@ -133,6 +138,7 @@ class Memory:
         prior: npt.ArrayLike | None = None,
     ) -> Memory: ...
     def set_prior(self, prior: npt.ArrayLike, rows: npt.ArrayLike | None = None) -> Memory: ...
+    @overload
     def retrieve(
         self,
         queries: npt.ArrayLike,
@@ -142,7 +148,32 @@ class Memory:
         clamp: bool = True,
         tol: _Number | None = None,
         out: _Array | None = None,
+        like: None = None,
     ) -> npt.NDArray[Any]: ...
+    @overload
+    def retrieve(
+        self,
+        queries: npt.ArrayLike,
+        n_steps: SupportsIndex = 1,
+        *,
+        mask: npt.ArrayLike | None = None,
+        clamp: bool = True,
+        tol: _Number | None = None,
+        out: None = None,
+        like: Literal["input"] | str,
+    ) -> Any: ...
+    def retrieve_batches(
+        self,
+        batches: Any,
+        *,
+        n_steps: SupportsIndex = 1,
+        clamp: bool = True,
+        tol: _Number | None = None,
+        like: Literal["input"] | str | None = None,
+        batch_size: SupportsIndex | None = None,
+        prefetch: SupportsIndex = 0,
+        progress: bool | None = False,
+    ) -> Iterator[Any]: ...
     def recall(
         self,
         queries: npt.ArrayLike,
@@ -201,6 +232,14 @@ class Memory:
         self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
     ) -> npt.NDArray[Any]: ...
     def __sizeof__(self) -> int: ...
+    def __dlpack__(self, **keywords: Any) -> Any: ...
+    def __dlpack_device__(self) -> tuple[int, int]: ...
+    if sys.version_info >= (3, 12):
+        def __buffer__(self, flags: int, /) -> memoryview: ...
+
+    def __setstate__(
+        self, names: tuple[tuple[str, ...] | None, tuple[str, ...] | None], /
+    ) -> None: ...
 
 @final
 class Partial:

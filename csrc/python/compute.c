@@ -31,7 +31,9 @@ static int take_rows_of(const uhnpy_target *target, PyObject *object, const char
     }
     out->type = uhnpy_type(target->memory);
     out->n_features = uhn_memory_n_features(target->memory);
-    if (uhnpy_take_rows(object, what, shape, out->type, &out->rows) < 0) {
+    if ((target->feature_names &&
+         uhnpy_check_names(object, what, target->feature_names, NULL) < 0) ||
+        uhnpy_take_rows(object, what, shape, out->type, &out->rows) < 0) {
         return -1;
     }
     if (uhnpy_check_width(&out->rows, what, out->n_features) < 0) {
@@ -76,8 +78,8 @@ static PyArrayObject *take_answer(const uhnpy_target *target, const question *as
         return array;
     }
     bool apart = uhnpy_check_apart(array, asked->rows.array, "queries") == 0;
-    for (size_t i = 0; apart && i < target->n_loans; i++) {
-        const uhnpy_loan *loan = target->loans[i];
+    for (size_t i = 0; apart && i < *target->n_loans; i++) {
+        const uhnpy_loan *loan = (*target->loans)[i];
         apart =
             !(loan->patterns && uhnpy_check_apart(array, loan->patterns, "the patterns") < 0) &&
             !(loan->values && uhnpy_check_apart(array, loan->values, "the values") < 0);

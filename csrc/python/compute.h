@@ -11,8 +11,11 @@
 typedef struct uhnpy_target {
     const uhn_memory *memory; /* NULL: nothing was ever stored */
     const uhnpy_equation *equation;
-    uhnpy_loan *const *loans; /* arrays that `out` must not touch */
-    size_t n_loans;
+    /* Arrays that `out` must not touch. Whoever takes an array in may run Python code that stores
+     * into this very memory: hence where the list is, not the list. */
+    uhnpy_loan ***loans;
+    const size_t *n_loans;
+    PyObject *feature_names; /* what columns of a frame of queries must be named; or NULL */
 } uhnpy_target;
 
 /* Each returns a new reference, or NULL with an exception set. The arguments are those of the

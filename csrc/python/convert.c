@@ -249,8 +249,7 @@ static int is_instance_of(PyObject *object, const char *module, const char *name
     return result;
 }
 
-/* Refuses what NumPy would take but where something would be lost: the mask of a masked array,
- * or the zeros that a sparse matrix does not hold. */
+/* Refuses what NumPy would take but where something would be lost: the mask of a masked array. */
 static int refuse_special(PyObject *object, const char *what) {
     if (object == Py_None) {
         PyErr_Format(PyExc_TypeError, "%s must be an array, not None", what);
@@ -261,20 +260,49 @@ static int refuse_special(PyObject *object, const char *what) {
         if (masked > 0) {
             PyErr_Format(PyExc_TypeError,
                          "%s is a masked array, and its mask would be ignored: pass "
-                         "%s.filled(number) or drop the masked rows",
-                         what, what);
+                         "%s.filled(np.nan) with nan='missing', %s.filled(number), or drop the "
+                         "masked rows",
+                         what, what, what);
         }
         return masked ? -1 : 0;
     }
-    int sparse = is_instance_of(object, "scipy.sparse", "sparray");
-    if (sparse == 0) {
-        sparse = is_instance_of(object, "scipy.sparse", "spmatrix");
+    return 0;
+}
+
+bool uhnpy_is_foreign(PyObject *object) {
+    return !(PyArray_Check(object) || PyList_Check(object) || PyTuple_Check(object) ||
+             PyArray_IsAnyScalar(object) || PyObject_CheckBuffer(object) || object == Py_None);
+}
+
+PyObject *uhnpy_ask_arrays(const char *function, PyObject *object, const char *what,
+                           PyObject *more) {
+    PyObject *module = PyImport_ImportModule("uhn._arrays");
+    PyObject *result =
+        module ? PyObject_CallMethod(module, function, more ? "OsO" : "Os", object, what, more)
+               : NULL;
+    Py_XDECREF(module);
+    return result;
+}
+
+int uhnpy_check_names(PyObject *object, const char *what, PyObject *expected,
+                      PyObject **names) {
+    if (names) {
+        *names = NULL;
     }
-    if (sparse > 0) {
-        PyErr_Format(PyExc_TypeError, "%s is a sparse array (%s): pass %s.toarray()", what,
-                     Py_TYPE(object)->tp_name, what);
+    if (!object || !(expected || names) || !uhnpy_is_foreign(object)) {
+        return 0;
     }
-    return sparse ? -1 : 0;
+    PyObject *found =
+        uhnpy_ask_arrays("check_names", object, what, expected ? expected : Py_None);
+    if (!found) {
+        return -1;
+    }
+    if (names && found != Py_None) {
+        *names = found;
+    } else {
+        Py_DECREF(found);
+    }
+    return 0;
 }
 
 /* TypeError for an array whose type is not a real number. */
@@ -396,10 +424,11 @@ int uhnpy_take_array(PyObject *object, const char *what, int type, uhnpy_array *
             return 0;
         }
     }
-    if (refuse_special(object, what) < 0) {
-        return -1;
-    }
-    PyArrayObject *array = make_array(object, what);
+    PyObject *given = uhnpy_is_foreign(object) ? uhnpy_ask_arrays("take", object, what, NULL)
+                                               : Py_NewRef(object);
+    PyArrayObject *array =
+        given && refuse_special(given, what) == 0 ? make_array(given, what) : NULL;
+    Py_XDECREF(given);
     if (!array) {
         return -1;
     }

@@ -58,6 +58,19 @@ typedef struct uhnpy_array {
     bool fresh;           /* made here: nobody else has it */
 } uhnpy_array;
 
+/* True for what NumPy's own rules do not cover: no array, list, number, text or buffer. Such
+ * objects are the affair of uhn._arrays: tensors, frames, tables. */
+bool uhnpy_is_foreign(PyObject *object);
+
+/* What a function of uhn._arrays says of an object; `more` may be NULL, for None. */
+PyObject *uhnpy_ask_arrays(const char *function, PyObject *object, const char *what,
+                           PyObject *more);
+
+/* -1 with a ValueError if the object is a frame whose columns have other names than `expected`
+ * (a tuple, or NULL where none are known). With `names`, those of the object: a new reference to a
+ * tuple, or NULL where it has none. */
+int uhnpy_check_names(PyObject *object, const char *what, PyObject *expected, PyObject **names);
+
 /* Takes an array of any shape. `type` is NPY_FLOAT or NPY_DOUBLE to convert to, or NPY_NOTYPE:
  * float32 stays and every other real type becomes float64. An array that already fits is taken
  * as it is, without a copy. */

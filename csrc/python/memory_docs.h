@@ -104,7 +104,7 @@ PyDoc_STRVAR(set_prior_doc,
 "    meaning for priors.");
 
 PyDoc_STRVAR(retrieve_doc,
-"retrieve($self, queries, n_steps=1, *, mask=None, clamp=True, tol=None, out=None)\n--\n\n"
+"retrieve($self, queries, n_steps=1, *, mask=None, clamp=True, tol=None, out=None, like=None)\n--\n\n"
 "Retrieve values for queries: ``z = P . sep(sim(M, q))``.\n\n"
 "Parameters\n"
 "----------\n"
@@ -123,7 +123,10 @@ PyDoc_STRVAR(retrieve_doc,
 "    Stop a query early when no component changed by more than `tol` in a step, or when its\n"
 "    state repeats the one two steps ago. Each query stops on its own.\n"
 "out : ndarray, optional\n"
-"    Where the result goes: exact dtype and shape, C-contiguous, apart from the inputs.\n\n"
+"    Where the result goes: exact dtype and shape, C-contiguous, apart from the inputs.\n"
+"like : {'input'}, optional\n"
+"    Hand back what the queries are: a tensor of PyTorch, an array of JAX, a frame of pandas\n"
+"    (with its index) or polars, a table of pyarrow. Columns are named as those stored.\n\n"
 "Returns\n"
 "-------\n"
 "ndarray, shape (n_queries, n_values), or (n_values,) for a 1-D query\n"
@@ -132,8 +135,9 @@ PyDoc_STRVAR(retrieve_doc,
 "Raises\n"
 "------\n"
 "ValueError\n"
-"    If the memory is empty, shapes do not fit, a number is not finite, no pattern can answer\n"
-"    a query, or the result overflows.\n\n"
+"    If the memory is empty, shapes do not fit, the columns of a frame have other names than\n"
+"    those stored, a number is not finite, no pattern can answer a query, or the result\n"
+"    overflows.\n\n"
 "Notes\n"
 "-----\n"
 "The equation is that of Millidge et al., Universal Hopfield Networks, ICML 2022, arXiv\n"
@@ -145,6 +149,41 @@ PyDoc_STRVAR(retrieve_doc,
 "Man Cybern. 9, 1979); the others are normalised over the shared features. Who shares nothing\n"
 "with a query has no say. The answer for a feature is that of the patterns that know it, the\n"
 "separation being taken over these alone.");
+
+PyDoc_STRVAR(retrieve_batches_doc,
+"retrieve_batches($self, batches, *, n_steps=1, clamp=True, tol=None, like=None, batch_size=None, "
+"prefetch=0, progress=False)\n--\n\n"
+"Retrieve for a stream of queries, batch by batch.\n\n"
+"Parameters\n"
+"----------\n"
+"batches : iterable of array_like, or one array_like with `batch_size`\n"
+"    Each what `retrieve` takes, of any number of rows.\n"
+"n_steps, clamp, tol, like\n"
+"    As for `retrieve`.\n"
+"batch_size : int, optional\n"
+"    Cut one array, memory map, tensor, frame or table into batches of as many rows.\n"
+"prefetch : int, default 0\n"
+"    How many batches are read ahead, by one thread, while answers are computed.\n"
+"progress : bool or None, default False\n"
+"    Draw a bar (tqdm). None: if tqdm is installed and stderr is a terminal.\n\n"
+"Returns\n"
+"-------\n"
+"generator of ndarray\n"
+"    One answer a batch, in order, with the bits of one `retrieve` of all rows. The rows\n"
+"    asked are those that were stored when this was called.\n\n"
+"Raises\n"
+"------\n"
+"ValueError, TypeError\n"
+"    As `retrieve`; the message begins with the number of the batch, from 0.\n\n"
+"Notes\n"
+"-----\n"
+"At most ``prefetch + 1`` batches are held at any time, beside what the iterable itself keeps.\n"
+"Closing the generator ends the thread; the iterable is left open, where it is.");
+
+PyDoc_STRVAR(dlpack_doc,
+"__dlpack__($self, /, **keywords)\n--\n\n"
+"The patterns by DLPack, read-only, for ``from_dlpack(memory)``.\n\n"
+"A BufferError if they do not lie in one piece.");
 
 PyDoc_STRVAR(recall_doc,
 "recall($self, queries, n_steps=100, *, mask=None, clamp=True, tol=1e-6, trace=False)\n--\n\n"
@@ -419,9 +458,12 @@ PyDoc_STRVAR(memory_doc,
 "parameter,\n"
 "    shapes do not fit, or a number is NaN, infinite or out of bounds.\n"
 "TypeError\n"
-"    If an array is not of real numbers, or is masked or sparse.\n\n"
+"    If an array is not of real numbers, is masked or sparse, or is not in the CPU's memory.\n\n"
 "Notes\n"
 "-----\n"
+"Arrays may be those of NumPy, buffers, tensors of PyTorch and other arrays with DLPack, arrays\n"
+"of JAX, frames of pandas and polars, tables and lists of Arrow; `uhn.explain` says what is\n"
+"done to one. A frame names the features: later frames must have the same columns.\n\n"
 "float32 patterns make a float32 memory; every other real dtype computes in float64. The\n"
 "patterns decide: values, prior and queries are converted to the dtype of the memory. A\n"
 "C-contiguous, aligned, native float32 or float64 array is borrowed, not copied, read-only "

@@ -22,6 +22,7 @@ typedef struct {
     size_t first_row;
     uhnpy_loan **loans;
     size_t n_loans;
+    PyObject *feature_names, *value_names; /* of frames: tuples of str, or NULL */
     PyObject *weak_references;
 } Memory;
 
@@ -29,8 +30,9 @@ static inline uhnpy_state *state_of(PyObject *self) {
     return PyType_GetModuleState(Py_TYPE(self));
 }
 
-static inline uhnpy_target target_of(const Memory *self) {
-    return (uhnpy_target){self->handle, &self->equation, self->loans, self->n_loans};
+static inline uhnpy_target target_of(Memory *self) {
+    return (uhnpy_target){self->handle, &self->equation, &self->loans, &self->n_loans,
+                          self->feature_names};
 }
 
 /* ------------------------------------------------------------------------ life and death -- */
@@ -51,6 +53,8 @@ static int memory_traverse(Memory *self, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->equation.score);
     Py_VISIT(self->equation.weigh);
+    Py_VISIT(self->feature_names);
+    Py_VISIT(self->value_names);
     return 0;
 }
 
@@ -62,6 +66,8 @@ static int memory_clear(Memory *self) {
     uhn_memory_free(handle);
     Py_CLEAR(self->equation.score);
     Py_CLEAR(self->equation.weigh);
+    Py_CLEAR(self->feature_names);
+    Py_CLEAR(self->value_names);
     return 0;
 }
 
@@ -370,6 +376,26 @@ static int store(Memory *self, PyObject *patterns, PyObject *values, PyObject *p
     return done;
 }
 
+/* Stores rows that may come in frames: the first ones name the columns, and later ones must name
+ * them alike. */
+static int store_named(Memory *self, PyObject *patterns, PyObject *values, PyObject *prior,
+                       PyObject *mask, bool copy) {
+    PyObject *names = NULL, *value_names = NULL;
+    bool first = !self->handle;
+    int done = -1;
+    if (uhnpy_check_names(patterns, "patterns", self->feature_names, &names) == 0 &&
+        uhnpy_check_names(values, "values", self->value_names, &value_names) == 0) {
+        done = store(self, patterns, values, prior, mask, copy, false);
+    }
+    if (done == 0 && first) {
+        Py_XSETREF(self->feature_names, Py_XNewRef(names));
+        Py_XSETREF(self->value_names, Py_XNewRef(value_names));
+    }
+    Py_XDECREF(names);
+    Py_XDECREF(value_names);
+    return done;
+}
+
 /* --------------------------------------------------------------------------- constructor -- */
 
 static const uhnpy_signature new_signature = {"Memory",
@@ -419,7 +445,7 @@ static PyObject *memory_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     }
     Memory *self = new_memory(type, &equation, first_row);
     if (self && uhnpy_given(values[0]) &&
-        store(self, values[0], values[1], rest[0], NULL, copy, false) < 0) {
+        store_named(self, values[0], values[1], rest[0], NULL, copy) < 0) {
         Py_CLEAR(self);
     }
     return (PyObject *)self;
@@ -434,7 +460,7 @@ static PyObject *memory_store(Memory *self, PyObject *const *args, Py_ssize_t n_
     if (uhnpy_parse(state_of((PyObject *)self), &signature, args, n_args, kwnames, values) <
             0 ||
         (values[4] && uhnpy_take_bool(values[4], "copy", &copy) < 0) ||
-        store(self, values[0], values[1], values[2], values[3], copy, false) < 0) {
+        store_named(self, values[0], values[1], values[2], values[3], copy) < 0) {
         return NULL;
     }
     return Py_NewRef((PyObject *)self);
@@ -530,7 +556,9 @@ static PyObject *memory_replace(Memory *self, PyObject *const *args, Py_ssize_t 
     }
     delivery with;
     bool single;
-    if (take_delivery(state, &self->equation, uhnpy_type(self->handle), given[1], given[2],
+    if (uhnpy_check_names(given[1], "patterns", self->feature_names, NULL) < 0 ||
+        uhnpy_check_names(given[2], "values", self->value_names, NULL) < 0 ||
+        take_delivery(state, &self->equation, uhnpy_type(self->handle), given[1], given[2],
                       given[3], NULL, &with) < 0) {
         return NULL;
     }
@@ -611,22 +639,72 @@ done:
 
 /* ----------------------------------------------------------------------------- computing -- */
 
+static int check_like(PyObject *like, PyObject *out) {
+    if (!PyUnicode_Check(like) || PyUnicode_CompareWithASCIIString(like, "input") != 0) {
+        PyErr_Format(PyUnicode_Check(like) ? PyExc_ValueError : PyExc_TypeError,
+                     "like is %R; it can be 'input', to get back what the queries are, or None",
+                     like);
+        return -1;
+    }
+    if (uhnpy_given(out)) {
+        PyErr_SetString(PyExc_ValueError,
+                        "like and out say twice where the result goes: leave one out");
+        return -1;
+    }
+    return 0;
+}
+
+/* The answer as what the query was: uhn._arrays.like. */
+static PyObject *hand_back(PyObject *answer, PyObject *queries, PyObject *names) {
+    PyObject *module = PyImport_ImportModule("uhn._arrays");
+    PyObject *result = module ? PyObject_CallMethod(module, "like", "OOO", answer, queries,
+                                                    names ? names : Py_None)
+                              : NULL;
+    Py_XDECREF(module);
+    return result;
+}
+
 static PyObject *memory_retrieve(Memory *self, PyObject *const *args, Py_ssize_t n_args,
                                  PyObject *kwnames) {
     static const uhnpy_signature signature = {"retrieve",
                                               1,
                                               2,
-                                              6,
+                                              7,
                                               {UHNPY_queries, UHNPY_n_steps, UHNPY_mask,
-                                               UHNPY_clamp, UHNPY_tol, UHNPY_out}};
-    PyObject *values[6];
+                                               UHNPY_clamp, UHNPY_tol, UHNPY_out, UHNPY_like}};
+    PyObject *values[7];
     if (uhnpy_parse(state_of((PyObject *)self), &signature, args, n_args, kwnames, values) <
         0) {
         return NULL;
     }
+    bool as_given = uhnpy_given(values[6]);
+    if (as_given && check_like(values[6], values[5]) < 0) {
+        return NULL;
+    }
     uhnpy_target target = target_of(self);
-    return uhnpy_retrieve(&target, values[0], values[1], values[2], values[3], values[4],
-                          values[5]);
+    PyObject *answer = uhnpy_retrieve(&target, values[0], values[1], values[2], values[3],
+                                      values[4], values[5]);
+    if (answer && as_given) {
+        /* The frame's own names fit where the patterns are the values. */
+        bool alone = uhn_memory_is_autoassociative(self->handle);
+        PyObject *names = alone ? self->feature_names : self->value_names;
+        Py_SETREF(answer, hand_back(answer, values[0], names));
+    }
+    return answer;
+}
+
+/* A stream is Python: uhn._stream. */
+static PyObject *memory_retrieve_batches(PyObject *self, PyObject *args, PyObject *kwargs) {
+    PyObject *module = PyImport_ImportModule("uhn._stream");
+    PyObject *function = module ? PyObject_GetAttrString(module, "retrieve_batches") : NULL;
+    PyObject *own = function ? PyTuple_Pack(1, self) : NULL;
+    PyObject *all = own ? PySequence_Concat(own, args) : NULL;
+    PyObject *result = all ? PyObject_Call(function, all, kwargs) : NULL;
+    Py_XDECREF(module);
+    Py_XDECREF(function);
+    Py_XDECREF(own);
+    Py_XDECREF(all);
+    return result;
 }
 
 static PyObject *memory_copy(Memory *self, PyObject *unused);
@@ -867,6 +945,41 @@ static PyObject *memory_array(Memory *self, PyObject *const *args, Py_ssize_t n_
     }
     Py_XDECREF(dtype);
     return array;
+}
+
+/* The patterns as they lie, NULL with a BufferError where they are in several pieces. */
+static PyObject *patterns_view(Memory *self) {
+    bool viewed;
+    PyObject *array = patterns_array(self, &viewed);
+    if (array && !viewed && n_patterns(self)) {
+        Py_CLEAR(array);
+        PyErr_SetString(PyExc_BufferError, "the patterns lie in several pieces; pass "
+                                           "np.asarray(memory), which puts them together");
+    }
+    return array;
+}
+
+static int memory_getbuffer(PyObject *self, Py_buffer *view, int flags) {
+    PyObject *array = patterns_view((Memory *)self);
+    view->obj = NULL;
+    int done = array ? PyObject_GetBuffer(array, view, flags) : -1;
+    Py_XDECREF(array);
+    return done;
+}
+
+static PyObject *memory_dlpack(PyObject *self, PyObject *args, PyObject *kwargs) {
+    PyObject *array = patterns_view((Memory *)self);
+    PyObject *method = array ? PyObject_GetAttrString(array, "__dlpack__") : NULL;
+    PyObject *capsule = method ? PyObject_Call(method, args, kwargs) : NULL;
+    Py_XDECREF(array);
+    Py_XDECREF(method);
+    return capsule;
+}
+
+static PyObject *memory_dlpack_device(PyObject *self, PyObject *unused) {
+    (void)self;
+    (void)unused;
+    return Py_BuildValue("(ii)", 1, 0);
 }
 
 /* One pattern, 1-D. */
@@ -1120,6 +1233,18 @@ static PyObject *get_n_values(Memory *self, void *closure) {
     return PyLong_FromSize_t(self->handle ? uhn_memory_n_values(self->handle) : 0);
 }
 
+static PyObject *get_feature_names(Memory *self, void *closure) {
+    (void)closure;
+    return Py_NewRef(self->feature_names ? self->feature_names : Py_None);
+}
+
+static PyObject *get_value_names(Memory *self, void *closure) {
+    (void)closure;
+    bool alone = !self->handle || uhn_memory_is_autoassociative(self->handle);
+    PyObject *names = alone ? self->feature_names : self->value_names;
+    return Py_NewRef(names ? names : Py_None);
+}
+
 static PyObject *get_first_row(Memory *self, void *closure) {
     (void)closure;
     return PyLong_FromSize_t(self->first_row);
@@ -1289,6 +1414,8 @@ static PyObject *memory_copy(Memory *self, PyObject *unused) {
         }
         other->n_loans = self->n_loans;
     }
+    other->feature_names = Py_XNewRef(self->feature_names);
+    other->value_names = Py_XNewRef(self->value_names);
     return (PyObject *)other;
 }
 
@@ -1396,16 +1523,41 @@ static PyObject *memory_deepcopy(Memory *self, PyObject *memo) {
     PyObject *parts = take_apart(self, true);
     PyObject *result = parts ? PyObject_CallObject(state->rebuild_memory, parts) : NULL;
     Py_XDECREF(parts);
+    if (result) {
+        ((Memory *)result)->feature_names = Py_XNewRef(self->feature_names);
+        ((Memory *)result)->value_names = Py_XNewRef(self->value_names);
+    }
     return result;
+}
+
+/* The names are all of a pickle that the constructor does not take. */
+static PyObject *memory_setstate(Memory *self, PyObject *names) {
+    PyObject *given[2];
+    if (!PyArg_ParseTuple(names, "OO:__setstate__", &given[0], &given[1])) {
+        return NULL;
+    }
+    PyObject **fields[2] = {&self->feature_names, &self->value_names};
+    for (int i = 0; i < 2; i++) {
+        if (given[i] != Py_None && !PyTuple_Check(given[i])) {
+            return uhnpy_fail(PyExc_TypeError, "names must be tuples of str or None");
+        }
+        Py_XSETREF(*fields[i], given[i] == Py_None ? NULL : Py_NewRef(given[i]));
+    }
+    Py_RETURN_NONE;
 }
 
 static PyObject *memory_reduce(Memory *self, PyObject *unused) {
     (void)unused;
     const uhnpy_state *state = state_of((PyObject *)self);
     PyObject *parts = take_apart(self, false);
-    PyObject *result = parts ? PyTuple_Pack(2, state->rebuild_memory, parts) : NULL;
-    Py_XDECREF(parts);
-    return result;
+    if (!parts || !(self->feature_names || self->value_names)) {
+        PyObject *plain = parts ? PyTuple_Pack(2, state->rebuild_memory, parts) : NULL;
+        Py_XDECREF(parts);
+        return plain;
+    }
+    return Py_BuildValue("(ON(OO))", state->rebuild_memory, parts,
+                         self->feature_names ? self->feature_names : Py_None,
+                         self->value_names ? self->value_names : Py_None);
 }
 
 /* -------------------------------------------------------------------------------------- the
@@ -1414,6 +1566,14 @@ static PyObject *memory_reduce(Memory *self, PyObject *unused) {
 static PyMethodDef memory_methods[] = {
 #define METHOD(name, doc)                                                                      \
     { #name, (PyCFunction)(void (*)(void))memory_##name, METH_FASTCALL | METH_KEYWORDS, doc }
+    {"retrieve_batches", (PyCFunction)(void (*)(void))memory_retrieve_batches,
+     METH_VARARGS | METH_KEYWORDS, retrieve_batches_doc},
+    {"__dlpack__", (PyCFunction)(void (*)(void))memory_dlpack, METH_VARARGS | METH_KEYWORDS,
+     dlpack_doc},
+    {"__dlpack_device__", (PyCFunction)memory_dlpack_device, METH_NOARGS,
+     PyDoc_STR("__dlpack_device__($self, /)\n--\n\nThe CPU, as DLPack says it: (1, 0).")},
+    {"__setstate__", (PyCFunction)memory_setstate, METH_O,
+     PyDoc_STR("__setstate__($self, names, /)\n--\n\nFor pickle: the names of the columns.")},
     METHOD(store, store_doc),
     METHOD(remove, remove_doc),
     METHOD(replace, replace_doc),
@@ -1448,6 +1608,10 @@ static PyGetSetDef memory_getset[] = {
     GETTER(n_patterns, "Number of patterns stored."),
     GETTER(n_features, "Components of a pattern; 0 while nothing was stored."),
     GETTER(n_values, "Components of a value; n_features if autoassociative."),
+    GETTER(
+        feature_names,
+        "Names of the columns of a frame that was stored, a tuple; or None. Files keep none."),
+    GETTER(value_names, "The same for the values; feature_names if autoassociative."),
     GETTER(dtype, "float32 or float64; None while nothing was stored."),
     GETTER(similarity, "Name of the similarity, or the callable."),
     GETTER(separation, "Name of the separation, or the callable."),
@@ -1482,6 +1646,7 @@ static PyType_Slot memory_slots[] = {
     {Py_tp_getset, memory_getset},
     {Py_tp_members, memory_members},
     {Py_tp_iter, PySeqIter_New},
+    {Py_bf_getbuffer, memory_getbuffer},
     {Py_sq_item, read_row},
     {Py_mp_length, memory_length},
     {Py_mp_subscript, memory_subscript},

@@ -20,7 +20,9 @@ typedef struct brief {
     uhnpy_rows patterns, values;
     uhn_memory *memory;
     uhnpy_loan loan;
-    uhnpy_loan *loans[1];
+    uhnpy_loan *lent[1], **loans;
+    size_t n_loans;
+    PyObject *names; /* of the columns of a frame of patterns */
     uhnpy_target target;
 } brief;
 
@@ -28,14 +30,18 @@ static void brief_end(brief *self) {
     uhn_memory_free(self->memory);
     uhnpy_drop_rows(&self->patterns);
     uhnpy_drop_rows(&self->values);
+    Py_CLEAR(self->names);
 }
 
 static int brief_begin(brief *self, const uhnpy_equation *equation, PyObject *patterns,
                        PyObject *values) {
     *self = (brief){.memory = NULL};
+    if (uhnpy_check_names(patterns, "patterns", NULL, &self->names) < 0) {
+        return -1;
+    }
     if (uhnpy_take_rows(patterns, "patterns", "n_patterns, n_features", NPY_NOTYPE,
                         &self->patterns) < 0) {
-        return -1;
+        goto failed;
     }
     const char *empty = self->patterns.n_columns == 0 ? "a pattern needs at least one feature"
                         : self->patterns.n_rows == 0  ? "there is no pattern"
@@ -97,8 +103,11 @@ static int brief_begin(brief *self, const uhnpy_equation *equation, PyObject *pa
     }
     self->loan.patterns = self->patterns.array;
     self->loan.values = self->values.array;
-    self->loans[0] = &self->loan;
-    self->target = (uhnpy_target){self->memory, equation, self->loans, 1};
+    self->lent[0] = &self->loan;
+    self->loans = self->lent;
+    self->n_loans = 1;
+    self->target =
+        (uhnpy_target){self->memory, equation, &self->loans, &self->n_loans, self->names};
     return 0;
 failed:
     brief_end(self);
@@ -199,7 +208,8 @@ static PyObject *module_attention(PyObject *module, PyObject *const *args, Py_ss
 }
 
 /* The models take states and patterns with this, so that they are refused in the words of every other
- * array. */
+ * array; n_columns is 0 where any width will do. uhn.explain, which asks for -1, wants to know of the
+ * array alone: the numbers are not looked at. */
 static PyObject *module_take_rows(PyObject *module, PyObject *args) {
     (void)module;
     PyObject *object;
@@ -215,11 +225,13 @@ static PyObject *module_take_rows(PyObject *module, PyObject *args) {
         return NULL;
     }
     uhn_error error = {.status = UHN_OK};
-    uhn_status status;
-    Py_BEGIN_ALLOW_THREADS;
-    status = uhn_check_rows(uhnpy_dtype(rows.type), rows.data, rows.n_rows, rows.n_columns,
-                            NULL, name, NULL, &error);
-    Py_END_ALLOW_THREADS;
+    uhn_status status = UHN_OK;
+    if (n_columns >= 0) {
+        Py_BEGIN_ALLOW_THREADS;
+        status = uhn_check_rows(uhnpy_dtype(rows.type), rows.data, rows.n_rows, rows.n_columns,
+                                NULL, name, NULL, &error);
+        Py_END_ALLOW_THREADS;
+    }
     if (status != UHN_OK) {
         uhnpy_drop_rows(&rows);
         return uhnpy_raise(status, &error);

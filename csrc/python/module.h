@@ -63,6 +63,7 @@
     NAME(mode)                                                                                 \
     NAME(parts)                                                                                \
     NAME(n)                                                                                    \
+    NAME(like)                                                                                 \
     NAME(rows)
 
 typedef enum uhnpy_name {
