@@ -180,6 +180,73 @@ static uhn_status conclude_nodes(uhn_pass *pass, uhn_problem *problem, size_t fi
     return UHN_OK;
 }
 
+/* Fragments [i, j) of one block as a node; rows that are missing have no weight. */
+static uhn_status reduce(const uhn_partial *p, size_t i, size_t j, uhn_node **out,
+                         uhn_error *error) {
+    const size_t size = p->shape.size, bytes = p->n_values * size;
+    const size_t first = p->fragments[i].first;
+    const size_t n = p->fragments[j - 1].first + p->fragments[j - 1].n_rows - first;
+    uhn_node *node = node_empty(p, 0, first / UHN_BLOCK);
+    char *scores = uhn_alloc(p->n_queries, n, size), *values = uhn_alloc(n, bytes, 1);
+    char *prior = uhn_alloc(n, 1, size);
+    uhn_list *list = uhn_list_borrow(NULL, values, n);
+    uhn_status status = UHN_OK;
+    if (!node || !scores || !values || !prior || !list) {
+        status = uhn_no_memory(error);
+    } else {
+        for (size_t k = 0; k < p->n_queries * n; k++) {
+            if (p->dtype == UHN_FLOAT32) ((float *)scores)[k] = -INFINITY;
+            else ((double *)scores)[k] = -INFINITY;
+        }
+        memset(values, 0, n * bytes);
+        memset(prior, 0, n * size);
+        for (; i < j; i++) {
+            const fragment *f = &p->fragments[i];
+            const size_t at = f->first - first;
+            for (size_t q = 0; q < p->n_queries; q++)
+                memcpy(scores + (q * n + at) * size, f->scores + q * f->n_rows * size,
+                       f->n_rows * size);
+            memcpy(values + at * bytes, f->values, f->n_rows * bytes);
+            memcpy(prior + at * size, f->prior, f->n_rows * size);
+        }
+        bool ones = true;
+        for (size_t r = 0; r < n; r++)
+            ones &= (p->dtype == UHN_FLOAT32 ? (double)((float *)prior)[r]
+                                             : ((double *)prior)[r]) == 1;
+        list->has_prior = !ones;
+        list->spans[0].chunk->prior = ones ? NULL : prior;
+        uhn_partial holder = {.n_nodes = 1,
+                              .nodes = &node,
+                              .n_queries = p->n_queries,
+                              .shape = p->shape};
+        uhn_equation equation = p->equation;
+        equation.similarity = UHN_SIM_dot;
+        /* A caller's own weights are made; they are added up as they are. */
+        if (equation.separation == UHN_SEP_custom) equation.separation = UHN_SEP_identity;
+        uhn_problem problem = {.list = list,
+                               .first_row = first,
+                               .stop = n,
+                               .n_queries = p->n_queries,
+                               .given = scores};
+        uhn_pass pass = {.shape = p->shape,
+                         .problems = &problem,
+                         .n_problems = 1,
+                         .error = error,
+                         .conclude = conclude_nodes,
+                         .context = &holder};
+        pass.shape.equation = &equation;
+        status = uhn_pass_sums(&pass);
+        list->spans[0].chunk->prior = NULL;
+    }
+    uhn_list_release(list);
+    free(scores);
+    free(values);
+    free(prior);
+    if (status == UHN_OK) *out = node;
+    else if (node) node_free(node);
+    return status;
+}
+
 /* ------------------------------------------------------------------------------------------- new */
 
 /* Scores and values of rows [start, stop) of the list, inside one block, as a fragment. */
@@ -226,6 +293,17 @@ static uhn_status make_fragment(uhn_partial *p, uhn_pass *pass, uhn_problem *pro
     return UHN_OK;
 }
 
+/* Weighs the last fragment once, for nothing but the errors: a score outside the domain of its
+ * separation is told to whoever asked, not to whoever finishes or merges the partial later. */
+static uhn_status try_last(uhn_partial *p, uhn_error *error) {
+    if (p->equation.separation != UHN_SEP_sqrt && p->equation.separation != UHN_SEP_log1p)
+        return UHN_OK;
+    uhn_node *node = NULL;
+    const uhn_status status = reduce(p, p->n_fragments - 1, p->n_fragments, &node, error);
+    if (node) node_free(node);
+    return status;
+}
+
 static uhn_status new_sums(uhn_partial *p, uhn_pass *pass, uhn_problem *problem) {
     const size_t begin = problem->first_row;
     const size_t low = begin + problem->start, high = begin + problem->stop;
@@ -254,6 +332,7 @@ static uhn_status new_sums(uhn_partial *p, uhn_pass *pass, uhn_problem *problem)
         const size_t end = UHN_MIN((row / UHN_BLOCK + 1) * UHN_BLOCK, high);
         if (end - row < UHN_BLOCK)
             status = make_fragment(p, pass, problem, row - begin, end - begin);
+        if (end - row < UHN_BLOCK && status == UHN_OK) status = try_last(p, pass->error);
         row = end;
     }
     return status;
@@ -372,69 +451,6 @@ static int by_first(const void *a_, const void *b_) {
     return a->first < b->first ? -1 : a->first > b->first;
 }
 
-/* Fragments [i, j) of one block as a node; rows that are missing have no weight. */
-static uhn_node *reduce(const uhn_partial *p, size_t i, size_t j) {
-    const size_t size = p->shape.size, bytes = p->n_values * size;
-    const size_t first = p->fragments[i].first;
-    const size_t n = p->fragments[j - 1].first + p->fragments[j - 1].n_rows - first;
-    uhn_node *node = node_empty(p, 0, first / UHN_BLOCK);
-    char *scores = uhn_alloc(p->n_queries, n, size), *values = uhn_alloc(n, bytes, 1);
-    char *prior = uhn_alloc(n, 1, size);
-    uhn_list *list = uhn_list_borrow(NULL, values, n);
-    uhn_status status = node && scores && values && prior && list ? UHN_OK : UHN_NO_MEMORY;
-    if (status == UHN_OK) {
-        for (size_t k = 0; k < p->n_queries * n; k++) {
-            if (p->dtype == UHN_FLOAT32) ((float *)scores)[k] = -INFINITY;
-            else ((double *)scores)[k] = -INFINITY;
-        }
-        memset(values, 0, n * bytes);
-        memset(prior, 0, n * size);
-        for (; i < j; i++) {
-            const fragment *f = &p->fragments[i];
-            const size_t at = f->first - first;
-            for (size_t q = 0; q < p->n_queries; q++)
-                memcpy(scores + (q * n + at) * size, f->scores + q * f->n_rows * size,
-                       f->n_rows * size);
-            memcpy(values + at * bytes, f->values, f->n_rows * bytes);
-            memcpy(prior + at * size, f->prior, f->n_rows * size);
-        }
-        bool ones = true;
-        for (size_t r = 0; r < n; r++)
-            ones &= (p->dtype == UHN_FLOAT32 ? (double)((float *)prior)[r]
-                                             : ((double *)prior)[r]) == 1;
-        list->has_prior = !ones;
-        list->spans[0].chunk->prior = ones ? NULL : prior;
-        uhn_partial holder = {.n_nodes = 1,
-                              .nodes = &node,
-                              .n_queries = p->n_queries,
-                              .shape = p->shape};
-        uhn_equation equation = p->equation;
-        equation.similarity = UHN_SIM_dot;
-        /* A caller's own weights are made; they are added up as they are. */
-        if (equation.separation == UHN_SEP_custom) equation.separation = UHN_SEP_identity;
-        uhn_problem problem = {.list = list,
-                               .first_row = first,
-                               .stop = n,
-                               .n_queries = p->n_queries,
-                               .given = scores};
-        uhn_pass pass = {.shape = p->shape,
-                         .problems = &problem,
-                         .n_problems = 1,
-                         .conclude = conclude_nodes,
-                         .context = &holder};
-        pass.shape.equation = &equation;
-        status = uhn_pass_sums(&pass);
-        list->spans[0].chunk->prior = NULL;
-    }
-    uhn_list_release(list);
-    free(scores);
-    free(values);
-    free(prior);
-    if (status == UHN_OK) return node;
-    if (node) node_free(node);
-    return NULL;
-}
-
 /* Where the fragments of the block of fragment i end, and whether all its rows are among them. */
 static size_t fragments_of_block(const uhn_partial *p, size_t i, bool *whole) {
     const size_t block = p->fragments[i].first / UHN_BLOCK;
@@ -445,13 +461,13 @@ static size_t fragments_of_block(const uhn_partial *p, size_t i, bool *whole) {
     return j;
 }
 
-static uhn_status merge_sums(uhn_partial *all, const uhn_partial *const *parts,
-                             size_t n_parts) {
+static uhn_status merge_sums(uhn_partial *all, const uhn_partial *const *parts, size_t n_parts,
+                             uhn_error *error) {
     for (size_t i = 0; i < n_parts; i++) {
         for (size_t j = 0; j < parts[i]->n_nodes; j++)
-            if (!add_node(all, node_copy(all, parts[i]->nodes[j]))) return UHN_NO_MEMORY;
+            if (!add_node(all, node_copy(all, parts[i]->nodes[j]))) return uhn_no_memory(error);
         for (size_t j = 0; j < parts[i]->n_fragments; j++)
-            if (!add_fragment_copy(all, &parts[i]->fragments[j])) return UHN_NO_MEMORY;
+            if (!add_fragment_copy(all, &parts[i]->fragments[j])) return uhn_no_memory(error);
     }
     if (all->n_fragments)
         qsort(all->fragments, all->n_fragments, sizeof *all->fragments, by_first);
@@ -459,12 +475,15 @@ static uhn_status merge_sums(uhn_partial *all, const uhn_partial *const *parts,
     for (size_t i = 0; i < n_fragments;) {
         bool whole;
         const size_t j = fragments_of_block(all, i, &whole);
-        if (whole && !add_node(all, reduce(all, i, j))) {
+        uhn_node *node = NULL;
+        uhn_status status = whole ? reduce(all, i, j, &node, error) : UHN_OK;
+        if (whole && status == UHN_OK && !add_node(all, node)) status = uhn_no_memory(error);
+        if (status != UHN_OK) {
             /* Those before i have moved down; nothing may be freed twice. */
             memmove(all->fragments + kept, all->fragments + i,
                     (n_fragments - i) * sizeof(fragment));
             all->n_fragments = kept + n_fragments - i;
-            return UHN_NO_MEMORY;
+            return status;
         }
         for (; i < j; i++) {
             if (whole) {
@@ -556,8 +575,7 @@ uhn_status uhn_partial_merge(const uhn_partial *const *parts, size_t n_parts, uh
             status = keep_rows(all, parts_row, &(parts_context){parts, n_parts}, error);
         else uhn_no_memory(error);
     } else if (status == UHN_OK) {
-        status = merge_sums(all, parts, n_parts);
-        if (status != UHN_OK) uhn_no_memory(error);
+        status = merge_sums(all, parts, n_parts, error);
     }
     if (status != UHN_OK) uhn_partial_free(all);
     else *out = all;
@@ -591,18 +609,18 @@ uhn_status uhn_partial_finish(const uhn_partial *p, void *out, uint8_t *answered
     /* Nodes and what fragments there are, in the order of their blocks. */
     uhn_forest forest = {0};
     for (size_t n = 0, f = 0; (n < p->n_nodes || f < p->n_fragments) && status == UHN_OK;) {
-        uhn_node *node;
+        uhn_node *node = NULL;
         if (f == p->n_fragments ||
             (n < p->n_nodes && node_start(p->nodes[n]) < p->fragments[f].first / UHN_BLOCK)) {
             node = node_copy(p, p->nodes[n++]);
+            if (!node) status = uhn_no_memory(error);
         } else {
             bool whole;
             const size_t end = fragments_of_block(p, f, &whole);
-            node = reduce(p, f, end);
+            status = reduce(p, f, end, &node, error);
             f = end;
         }
-        if (node) uhn_forest_push(&p->shape, p->n_queries, &forest, node);
-        else status = uhn_no_memory(error);
+        if (status == UHN_OK) uhn_forest_push(&p->shape, p->n_queries, &forest, node);
     }
     if (status == UHN_OK)
         status = uhn_node_finish(&p->shape, uhn_forest_fold(&p->shape, p->n_queries, &forest),
