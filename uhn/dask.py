@@ -250,6 +250,11 @@ def _here() -> str:
         return ""
 
 
+def _straight(array: Array) -> Array:
+    """The array as the core wants it: one that came in a message may lie askew."""
+    return np.require(array, requirements=["C", "A"])
+
+
 def _rows_of_file(shard: Shard, text: str) -> str:
     """The text, its row counted in the file."""
     return re.sub(
@@ -265,6 +270,7 @@ def _ask_shard(
     """What a shard has for some queries, or why not; in one thread, as Dask has its own."""
     queries, sums = question
     try:
+        sums = None if sums is None else _straight(sums)
         return _partial_for(_open_shard(shard), purpose, queries, k, sums, 1)
     except ValueError as error:
         # The queries were looked at by the client: what the core says of rows is the file's.
@@ -292,7 +298,7 @@ def _finish(purpose: str, part: Partial, queries: Array) -> tuple[Array, ...]:
     if purpose == "nearest":
         return _partial_nearest(part)
     if purpose == "energies":
-        return (_partial_energies(part, queries),)
+        return (_partial_energies(part, _straight(queries)),)
     return (_partial_score_sums(part),)
 
 
@@ -1048,8 +1054,6 @@ def _ask_local(spec: _Spec) -> _Ask:
     ]
 
     def ask(purpose: str, queries: Array, k: int, sums: Array | None) -> tuple[Array, ...]:
-        if sums is not None:
-            sums = np.ascontiguousarray(sums)
         troubles_or_part = _merge_parts(
             *(_ask_shard(shard, (queries, sums), purpose, k) for shard in shards)
         )
