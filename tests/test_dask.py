@@ -1,6 +1,7 @@
-"""Memories in files that the processes of a cluster open: the bits of one process, or one error.
+"""Memories in files that the workers of a cluster open: the bits of one process, or one error.
 
-The cluster is a real one, of two processes on this machine, which are killed where a test says so.
+The cluster is a real one, of two processes on this machine, which are killed where a test says
+so.
 """
 
 from __future__ import annotations
@@ -345,7 +346,7 @@ def under_way(dask_scheduler: Any = None) -> list[str]:
     ]
 
 
-def in_the_middle(client: Any, act: Callable[[str], None]) -> threading.Thread:
+def in_the_middle(client: Any, act: Callable[[str], object]) -> threading.Thread:
     """Calls act(address of a busy worker) in a thread of its own, in the middle of a query."""
 
     def wait() -> None:
@@ -383,6 +384,22 @@ def test_a_worker_killed_in_the_middle_of_a_query(
         assert len(killed) == 1
         same(found, wanted)
         assert n_tasks(client) == 0
+
+
+def test_all_workers_killed_at_once(
+    client: Any, long: tuple[uhn.Memory, Path, np.ndarray]
+) -> None:
+    """Their nannies make new ones."""
+    memory, path, queries = long
+    sharded = uhn.dask.open(client, path, shard_rows=1024)
+    pids = client.run(os.getpid)
+    thread = in_the_middle(
+        client, lambda _: [os.kill(pid, signal.SIGKILL) for pid in pids.values()]
+    )
+    found = sharded.recall(queries, 2, tol=None)
+    thread.join()
+    same(found.state, memory.recall(queries, 2, tol=None).state)
+    assert not set(client.run(os.getpid).values()) & set(pids.values())
 
 
 def allow_failures(n: int, dask_scheduler: Any = None) -> None:
@@ -517,8 +534,8 @@ def test_a_damaged_file(client: Any, tmp_path: Path) -> None:
         with pytest.raises(ShardLostError, match="SHA-256") as caught:
             sharded.retrieve(queries)
         assert (caught.value.path, caught.value.rows) == (str(paths[0]), (0, 1024))
+    paths[0].write_bytes(b"x" * 100)
     with pytest.raises(ShardLostError, match="no worker can read it: ValueError"):
-        paths[0].write_bytes(b"x" * 100)
         uhn.dask.open(client, paths)
 
 

@@ -764,16 +764,43 @@ class ShardedMemory:
             ]
 
     def _assign(self, refused: set[tuple[str, str]]) -> list[tuple[str, list[int]]]:
-        """Shards by worker: neighbours together, rows in proportion to threads.
+        """Shards by worker; `refused` are pairs of worker and path that failed.
 
-        The same workers get the same shards, whose pages they have in their cache. `refused`
-        are pairs of worker and path that failed.
+        Raises
+        ------
+        ShardLostError
+            If no worker has a file, which all of them were asked just now.
         """
-        threads = _workers(self._client, self.shards[0])
-        self._have = {a: have for a, have in self._have.items() if a in threads}
-        new = sorted(set(threads) - set(self._have))
-        if new:
-            self._look_at(new)
+        end = time.monotonic() + PATIENCE
+        asked = False
+        while True:
+            threads = _workers(self._client, self.shards[0])
+            self._have = {a: have for a, have in self._have.items() if a in threads}
+            new = sorted(set(threads) - set(self._have))
+            asked |= len(new) == len(threads)
+            if new:
+                self._look_at(new)
+            plan = self._plan(threads, refused)
+            if not isinstance(plan, Shard):
+                return plan
+            # Those that did not say a word may be on their way out, or coming back.
+            if asked and (set(threads) <= set(self._have) or time.monotonic() > end):
+                at = self._index[plan.path]
+                reasons = {have[at] for have in self._have.values()} - {None}
+                cause = "; ".join(sorted(map(str, reasons))) or "no worker could read it"
+                raise _lost(plan, f"no worker has it: {cause}")
+            if asked:
+                time.sleep(0.2)
+            else:
+                self._have.clear()
+
+    def _plan(
+        self, threads: dict[str, int], refused: set[tuple[str, str]]
+    ) -> list[tuple[str, list[int]]] | Shard:
+        """Neighbours together, rows in proportion to threads; or the shard that nobody has.
+
+        The same workers get the same shards, whose pages they have in their cache.
+        """
         load = dict.fromkeys(sorted(threads), 0.0)
         quota = self.n_patterns / sum(threads.values())
         given: dict[str, list[int]] = {address: [] for address in load}
@@ -788,9 +815,7 @@ class ShardedMemory:
                 and (address, shard.path) not in refused
             ]
             if not able:
-                reasons = {have[at] for have in self._have.values()} - {None}
-                cause = "; ".join(sorted(map(str, reasons))) or "no worker could read it"
-                raise _lost(shard, f"no worker has it: {cause}")
+                return shard
             if current not in able or load[current] >= quota:
                 current = min(able, key=lambda address: (load[address], address))
             load[current] += (shard.stop - shard.start) / threads[current]
