@@ -28,6 +28,7 @@ try:
     import measure
     import published
     import sdm
+    import shards
     import softmax
 
     import uhn
@@ -123,6 +124,11 @@ ROWS = {
     "sdm-batch": Row(
         sdm.batch, "sparse distributed memory, 64 queries, 1,000,000 x 1024 bits", threads=(1,)
     ),
+    "shards": Row(
+        shards.throughput,
+        "softmax, 1000 queries, 98,304 x 784 in a file, a worker process for each thread",
+        threads=(2,),
+    ),
     "published": Row(
         published.similarity_experiment, "published similarity experiment, 86,610 trials"
     ),
@@ -131,7 +137,7 @@ ROWS = {
     ),
 }
 
-PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "threadpoolctl")
+PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "threadpoolctl", "distributed")
 COLUMNS = (
     "row",
     "work",

@@ -83,8 +83,8 @@ BLOCK_ROWS = 1024
 SPLIT_EVERY = 8
 #: Batches of queries that are under way at once.
 DEPTH = 2
-#: Bytes of a shard that `open` cuts where it is not told how: what a lost worker costs.
-SHARD_BYTES = 256 << 20
+#: Shards a thread has, or more, where `open` is not told how to cut: what a lost worker costs.
+SHARDS_A_THREAD = 4
 #: Rounds a question gets when files are not where they were.
 ATTEMPTS = 3
 #: Seconds without any worker after which nobody waits any longer.
@@ -1154,8 +1154,9 @@ def open(
         some of the workers only.
     shard_rows : int, optional
         Rows of a shard, a multiple of 1024: shards end at multiples of it and where files end.
-        By default a power of two of blocks, of at most 256 MB, so that each thread has four or
-        more.
+        By default a power of two of blocks, so that each thread of the cluster has four to
+        eight shards. A task costs the scheduler about a millisecond, and a shard that is lost
+        with its worker is asked again from its first row.
     verify : bool, default False
         Check the checksums of a file when a process opens it first, which reads all of it. In
         any case NaN and infinity are found when their rows are first asked, and a file that was
@@ -1209,10 +1210,8 @@ def open(
     spec = _spec_of(names, seen, verify)
     n_rows = sum(file.n_rows for file in spec.files)
     if shard_rows is None:
-        item = np.dtype(spec.dtype).itemsize
-        width = item * (spec.n_features + (0 if spec.is_autoassociative else spec.n_values))
-        most = min(SHARD_BYTES // width, n_rows // (4 * sum(threads.values())))
-        shard_rows = BLOCK_ROWS * 2 ** max(0, int(math.log2(max(most // BLOCK_ROWS, 1))))
+        blocks = n_rows // (SHARDS_A_THREAD * sum(threads.values()) * BLOCK_ROWS)
+        shard_rows = BLOCK_ROWS << max(blocks.bit_length() - 1, 0)
     shards = spec.shards(shard_rows)
     return ShardedMemory(client, spec, shards, timeout=timeout, max_message=max_message)
 
