@@ -126,7 +126,7 @@ ROWS = {
     ),
     "shards": Row(
         shards.throughput,
-        "softmax, 1000 queries, 98,304 x 784 in a file, a worker process for each thread",
+        "softmax, 256 queries, 98,304 x 784 in a file, a worker process for each thread",
         threads=(2,),
     ),
     "published": Row(

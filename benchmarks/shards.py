@@ -34,10 +34,14 @@ N_FEATURES = 784
 def workers(n: int) -> Iterator[Any]:
     """A client of n processes on this machine, one thread each."""
     try:
+        import dask
         import distributed
     except ImportError:
         raise SkipRowError("distributed is not installed") from None
     with (
+        # LocalCluster gives a worker up for good if it happens to be away this long after it
+        # was lost: also if it was back in between, and was killed again.
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"}),
         distributed.LocalCluster(
             n_workers=n,
             processes=True,
@@ -65,7 +69,7 @@ def throughput(bench: Bench) -> None:
     import uhn.dask
 
     n_rows = bench.pick(96 * BLOCK_ROWS, 4 * BLOCK_ROWS)
-    n_queries = bench.pick(1000, 20)
+    n_queries = bench.pick(256, 20)
     bench.needs(3 * n_rows * N_FEATURES * 4)
     rng = np.random.default_rng(1)
     queries = gaussian(rng, n_queries, N_FEATURES)

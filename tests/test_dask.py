@@ -27,6 +27,7 @@ import cases
 import uhn
 
 distributed = pytest.importorskip("distributed", reason="distributed is not installed")
+dask = pytest.importorskip("dask", reason="dask is not installed")
 da = pytest.importorskip("dask.array", reason="dask.array is not installed")
 
 import uhn.dask  # noqa: E402
@@ -50,6 +51,9 @@ CUTS = {
 @pytest.fixture(scope="module")
 def client() -> Iterator[Any]:
     with (
+        # LocalCluster gives a worker up for good if it happens to be away this long after it
+        # was lost: also if it was back in between, and was killed again.
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"}),
         distributed.LocalCluster(
             n_workers=2,
             processes=True,
