@@ -505,6 +505,16 @@ def test_another_file_in_its_place(client: Any, tmp_path: Path) -> None:
         sharded.retrieve(queries)
     assert (caught.value.path, caught.value.rows) == (str(paths[0]), (0, 1024))
 
+    # The same between two queries, where it is found when a worker opens it.
+    write(tmp_path, memory, [2048, 2048])
+    same(sharded.retrieve(queries), memory.retrieve(queries))
+    uhn.Memory(np.asarray(memory)[:2048] + 1, separation="softmax").save(paths[0])
+    same(sharded.retrieve(queries), memory.retrieve(queries))  # it is open
+    client.run(forget_files)
+    with pytest.raises(ShardLostError, match="another file than when") as caught:
+        sharded.retrieve(queries)
+    assert caught.value.path == str(paths[0])
+
 
 def damage(path: Path, row: int, number: bytes) -> None:
     """Another number in a row, in place: at the second of its D components."""
@@ -557,16 +567,14 @@ def test_files_that_some_workers_have(client: Any, tmp_path: Path) -> None:
             client.run(os.chdir, str(folder), workers=[address])
         sharded = uhn.dask.open(client, [path.name for path in paths], shard_rows=1024)
         same(sharded.retrieve(queries), memory.retrieve(queries))
-        # What is open stays open: other queries, another memory.
-        other = uhn.dask.open(client, [path.name for path in paths], shard_rows=2048)
         for path, here, there in zip(paths, folders, folders[::-1], strict=True):
             (here / path.name).rename(there / path.name)
         client.run(forget_files)
-        same(other.retrieve(queries), memory.retrieve(queries))
+        same(sharded.retrieve(queries), memory.retrieve(queries))
         (folders[0] / paths[1].name).unlink()
         client.run(forget_files)
         with pytest.raises(ShardLostError) as caught:
-            other.retrieve(queries)
+            sharded.retrieve(queries)
         assert caught.value.path == paths[1].name
     finally:
         for address, folder in before.items():
@@ -576,6 +584,35 @@ def test_files_that_some_workers_have(client: Any, tmp_path: Path) -> None:
 def forget_files() -> None:
     uhn.dask._FILES.clear()
     uhn.dask._SHARDS.clear()
+
+
+def test_nobody_waits_for_workers_that_do_not_come(
+    long: tuple[uhn.Memory, Path, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster in this process, whose only worker goes in the middle of a query."""
+    _, path, queries = long
+    monkeypatch.setattr(uhn.dask, "PATIENCE", 0.3)
+    monkeypatch.setattr(uhn.dask, "_POLL", 0.1)
+    with (
+        distributed.LocalCluster(
+            n_workers=1,
+            processes=False,
+            threads_per_worker=1,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        sharded = uhn.dask.open(client, path, shard_rows=1024)
+        thread = in_the_middle(client, lambda _: cluster.scale(0))
+        with pytest.raises(ShardLostError, match=r"no worker for 0\.3 s") as caught:
+            sharded.recall(queries, 50, tol=None)
+        thread.join()
+        assert caught.value.path == str(path)
+        assert n_tasks(client) == 0
+        for ask in (lambda: sharded.retrieve(queries), lambda: uhn.dask.open(client, path)):
+            with pytest.raises(ShardLostError, match=r"no worker for 0\.3 s"):
+                ask()
 
 
 # ----------------------------------------------------------------------------- collections --
