@@ -46,7 +46,7 @@ def workers(n: int) -> Iterator[Any]:
             n_workers=n,
             processes=True,
             threads_per_worker=1,
-            dashboard_address=None,
+            dashboard_address=":0",
             silence_logs=logging.CRITICAL,
         ) as cluster,
         distributed.Client(cluster) as client,
