@@ -170,7 +170,7 @@ def _lost(shard: Shard, cause: str) -> ShardLostError:
 class _Opened:
     """A mapped file, and what tells whether it was written to since."""
 
-    rows: list[Any]
+    rows: dict[str, Any]  # the arrays by name; None for those that are not there
     keywords: dict[str, Any]
     place: tuple[int, int]
     state: tuple[int, int]
@@ -195,7 +195,8 @@ def _map_file(path: str, sha256: str, verify: bool) -> _Opened:
         if verify:
             for name, tensor in header.tensors.items():
                 io._check_tensor(file, name, tensor)
-        rows = io._take_rows(file, size, header, True)
+        arrays = io._take_rows(file, size, header, True)
+        rows = dict(zip(io._PARTS, arrays, strict=True))
         return _Opened(rows, header.keywords, place, state, verify)
 
 
@@ -232,7 +233,8 @@ def _open_shard(shard: Shard) -> Memory:
         memory = _SHARDS.get(shard)
         if memory is None:
             patterns, values, prior = (
-                None if rows is None else rows[shard.start : shard.stop] for rows in file.rows
+                None if rows is None else rows[shard.start : shard.stop]
+                for rows in map(file.rows.get, ("patterns", "values", "prior"))
             )
             keywords = {**file.keywords, "first_row": shard.first_row}
             memory = _memory_map(patterns, values, prior, keywords)
