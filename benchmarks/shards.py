@@ -241,9 +241,10 @@ def estimate(found: dict[str, float], n_features: int = N_FEATURES) -> list[str]
     for batch in (1, 64, 1024):
         compute = 4 * batch * rows * n_features
         compute /= found["512 queries: Gflop/s a core"] * 1e9 * cores
-        # Up a tree of eights: a machine that merges receives eight messages at each level.
+        # The queries to each machine; and up a tree of eights, where a machine that merges
+        # receives eight messages at each level.
         message = batch * (n_features * 4 + 24)
-        travel = 8 * (math.ceil(math.log(machines, 8)) + 1) * message / network
+        travel = (machines + 8 * (math.ceil(math.log(machines, 8)) + 1)) * message / network
         for name, reading in (("RAM", held / ram), ("disk", held / 5e9)):
             total = max(reading, compute if batch > 1 else 0) + travel + tasks
             lines.append(

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -292,6 +293,14 @@ def test_batches_of_queries(client: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError) as many:
         sharded.retrieve(queries)
     assert str(many.value) == str(one.value) and "query 3 " in str(one.value)
+
+
+def test_many_threads_ask_one_memory(client: Any, tmp_path: Path) -> None:
+    memory, queries = case("softmax", "dot", np.float64)
+    sharded = uhn.dask.open(client, write(tmp_path, memory, CUTS[3][0]))
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(sharded.retrieve, queries))
+    same(np.array(answers), memory.retrieve(queries))
 
 
 def test_what_travels(client: Any, tmp_path: Path) -> None:

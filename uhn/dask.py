@@ -140,6 +140,8 @@ class Shard:
         The number of row `start` in the whole memory, where blocks are counted.
     sha256 : str
         Fingerprint of the file: `uhn.io.fingerprint`.
+    verify : bool
+        Whether a process checks the checksums when it opens the file.
     """
 
     path: str
@@ -290,7 +292,7 @@ def _merge_parts(*parts: Partial | list[_Trouble]) -> Partial | list[_Trouble]:
         return troubles
     try:
         return merge([part for part in parts if isinstance(part, Partial)])
-    except (ValueError, MemoryError) as error:
+    except ValueError as error:
         return [_Trouble(None, str(error), _here())]
 
 
@@ -313,7 +315,7 @@ def _finish_parts(
         return part
     try:
         return _finish(purpose, part, question[0])
-    except (ValueError, OverflowError, MemoryError) as error:
+    except ValueError as error:
         return [_Trouble(None, str(error), _here())]
 
 
@@ -512,7 +514,9 @@ class ShardedMemory:
         self._spec = spec
         self._timeout = timeout
         self._max_message = max_message
+        # By worker, what is wrong with each file; changed under the lock alone.
         self._have: dict[str, list[str | None]] = {}
+        self._lock = threading.Lock()
         self._index = {file.path: i for i, file in enumerate(spec.files)}
         self.shards = shards
 
@@ -765,36 +769,43 @@ class ShardedMemory:
                 for answer, file in zip(found, self._spec.files, strict=True)
             ]
 
-    def _assign(self, refused: set[tuple[str, str]]) -> list[tuple[str, list[int]]]:
+    def _assign(
+        self, refused: set[tuple[str, str]], again: bool
+    ) -> list[tuple[str, list[int]]]:
         """Shards by worker; `refused` are pairs of worker and path that failed.
+
+        With `again` all workers are asked anew which files they see.
 
         Raises
         ------
         ShardLostError
             If no worker has a file, which all of them were asked just now.
         """
-        end = time.monotonic() + PATIENCE
-        asked = False
-        while True:
-            threads = _workers(self._client, self.shards[0])
-            self._have = {a: have for a, have in self._have.items() if a in threads}
-            new = sorted(set(threads) - set(self._have))
-            asked |= len(new) == len(threads)
-            if new:
-                self._look_at(new)
-            plan = self._plan(threads, refused)
-            if not isinstance(plan, Shard):
-                return plan
-            # Those that did not say a word may be on their way out, or coming back.
-            if asked and (set(threads) <= set(self._have) or time.monotonic() > end):
-                at = self._index[plan.path]
-                reasons = {have[at] for have in self._have.values()} - {None}
-                cause = "; ".join(sorted(map(str, reasons))) or "no worker could read it"
-                raise _lost(plan, f"no worker has it: {cause}")
-            if asked:
-                time.sleep(0.2)
-            else:
+        with self._lock:
+            if again:
                 self._have.clear()
+            end = time.monotonic() + PATIENCE
+            asked = False
+            while True:
+                threads = _workers(self._client, self.shards[0])
+                self._have = {a: have for a, have in self._have.items() if a in threads}
+                new = sorted(set(threads) - set(self._have))
+                asked |= len(new) == len(threads)
+                if new:
+                    self._look_at(new)
+                plan = self._plan(threads, refused)
+                if not isinstance(plan, Shard):
+                    return plan
+                # Those that did not say a word may be on their way out, or coming back.
+                if asked and (set(threads) <= set(self._have) or time.monotonic() > end):
+                    at = self._index[plan.path]
+                    reasons = {have[at] for have in self._have.values()} - {None}
+                    cause = "; ".join(sorted(map(str, reasons))) or "no worker could read it"
+                    raise _lost(plan, f"no worker has it: {cause}")
+                if asked:
+                    time.sleep(0.2)
+                else:
+                    self._have.clear()
 
     def _plan(
         self, threads: dict[str, int], refused: set[tuple[str, str]]
@@ -892,7 +903,7 @@ class _Round:
         purpose, queries, k, sums = self._question
         self._attempts += 1
         self._keys = {}
-        plan = memory._assign(self._refused)
+        plan = memory._assign(self._refused, self._attempts > 1)
         token = uuid.uuid4().hex
         held: list[Any] = []
         try:
@@ -969,7 +980,6 @@ class _Round:
                 self._refused.add((trouble.worker, trouble.shard.path))
             if self._attempts >= ATTEMPTS:
                 raise _lost(files[0].shard, files[0].cause)
-            self._memory._have.clear()
             try:
                 self._start()
             except ShardLostError as error:
