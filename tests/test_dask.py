@@ -220,9 +220,14 @@ def test_nearest_with_ties_across_shards(
 
 def test_scores_divided_by_their_sum_take_two_rounds(client: Any, tmp_path: Path) -> None:
     memory, queries = case("softmax", "dot", np.float32, normalize_scores=True)
-    for lengths, shard_rows in (CUTS[3], CUTS[7]):
-        paths = write(tmp_path, memory, lengths)
-        sharded = uhn.dask.open(client, paths, shard_rows=shard_rows, max_message=200)
+    for n_shards, max_message in ((3, 4_000_000), (7, 300)):
+        lengths, shard_rows = CUTS[n_shards]
+        sharded = uhn.dask.open(
+            client,
+            write(tmp_path, memory, lengths),
+            shard_rows=shard_rows,
+            max_message=max_message,
+        )
         same(sharded.retrieve(queries), memory.retrieve(queries))
     with pytest.raises(ValueError) as one:
         memory.retrieve(-queries)
