@@ -29,6 +29,7 @@ try:
     import measure
     import published
     import sdm
+    import shards
     import softmax
 
     import uhn
@@ -128,6 +129,11 @@ ROWS = {
     "sdm-batch": Row(
         sdm.batch, "sparse distributed memory, 64 queries, 1,000,000 x 1024 bits", threads=(1,)
     ),
+    "shards": Row(
+        shards.throughput,
+        "softmax, 256 queries, 98,304 x 784 in a file, a worker process for each thread",
+        threads=(2,),
+    ),
     "published": Row(
         published.similarity_experiment, "published similarity experiment, 86,610 trials"
     ),
@@ -136,7 +142,7 @@ ROWS = {
     ),
 }
 
-PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "threadpoolctl")
+PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "threadpoolctl", "distributed")
 COLUMNS = (
     "row",
     "work",

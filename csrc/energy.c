@@ -29,14 +29,18 @@ static const row ROWS[] = {
 };
 enum { N_ROWS = sizeof ROWS / sizeof *ROWS };
 
+static const row *row_of(const uhn_equation *e) {
+    for (int i = 0; i < N_ROWS; i++)
+        if (ROWS[i].similarity == e->similarity && e->transform == UHN_NEGATIVE)
+            return &ROWS[i];
+    return NULL;
+}
+
 /* The row that gives the energy, or NULL and the reason. */
 static const row *find(const uhn_memory *memory, const uhn_equation *e, uhn_error *error) {
     const uhn_row_info *separation = uhn_separation_info(e->separation);
     const uhn_row_info *similarity = uhn_similarity_info(e->similarity);
-    const row *found = NULL;
-    for (int i = 0; i < N_ROWS; i++)
-        if (ROWS[i].similarity == e->similarity && e->transform == UHN_NEGATIVE)
-            found = &ROWS[i];
+    const row *found = row_of(e);
     if (!memory->autoassociative)
         uhn_fail(error, UHN_NO_ENERGY,
                  "there is no energy: the values are not the patterns, so that an answer does "
@@ -75,6 +79,35 @@ static const row *find(const uhn_memory *memory, const uhn_equation *e, uhn_erro
     return NULL;
 }
 
+uhn_status uhn_energy_check(const uhn_memory *memory, const uhn_equation *equation,
+                            uhn_error *error) {
+    const uhn_status status = uhn_equation_check(equation, error);
+    if (status != UHN_OK) return status;
+    return find(memory, equation, error) ? UHN_OK : UHN_NO_ENERGY;
+}
+
+uhn_status uhn_energies_of(uhn_dtype dtype, const uhn_equation *equation, const void *states,
+                           size_t n_states, size_t n_features, double *out, uhn_error *error) {
+    const row *found = row_of(equation);
+    if (!found) return uhn_fail(error, UHN_NO_ENERGY, "%s", uhn_status_string(UHN_NO_ENERGY));
+    for (size_t i = 0; i < n_states; i++) {
+        const void *v = (const char *)states + i * n_features * uhn_dtype_size(dtype);
+        double square = 0;
+        for (size_t j = 0; found->quadratic != 0 && j < n_features; j++) {
+            const double x = uhn_get(dtype, v, j);
+            square += x * x;
+        }
+        out[i] = found->quadratic * square - out[i];
+        if (!isfinite(out[i]))
+            return uhn_fail(error, UHN_OVERFLOW,
+                            "the energy of state %zu is not finite: its scores are too large "
+                            "for the separation; use smaller patterns, or a smaller beta or "
+                            "degree",
+                            i);
+    }
+    return UHN_OK;
+}
+
 static bool is_even(const uhn_equation *e) {
     return e->separation == UHN_SEP_polynomial && fmod(e->degree, 2) == 0;
 }
@@ -100,10 +133,8 @@ uhn_status uhn_energy(const uhn_memory *memory, const uhn_equation *equation,
     uhn_pass pass;
     double *sums;
     if (error) *error = (uhn_error){0};
-    uhn_status status = uhn_equation_check(equation, error);
+    uhn_status status = uhn_energy_check(memory, equation, error);
     if (status != UHN_OK) return status;
-    const row *found = find(memory, equation, error);
-    if (!found) return UHN_NO_ENERGY;
     uhn_equation whole = *equation;
     whole.missing = false;
     equation = &whole;
@@ -114,22 +145,9 @@ uhn_status uhn_energy(const uhn_memory *memory, const uhn_equation *equation,
     pass.shape.project = false;
     pass.shape.lagrangian = true;
     if (n_states) status = uhn_pass_answer(&pass);
-    for (size_t i = 0; i < n_states && status == UHN_OK; i++) {
-        const size_t nf = memory->n_features;
-        const void *v = (const char *)states + i * nf * pass.shape.size;
-        double square = 0;
-        for (size_t j = 0; found->quadratic != 0 && j < nf; j++) {
-            const double x = uhn_get(memory->dtype, v, j);
-            square += x * x;
-        }
-        out[i] = found->quadratic * square - out[i];
-        if (!isfinite(out[i]))
-            status = uhn_fail(error, UHN_OVERFLOW,
-                              "the energy of state %zu is not finite: its scores are too large "
-                              "for the separation; use smaller patterns, or a smaller beta or "
-                              "degree",
-                              i);
-    }
+    if (status == UHN_OK)
+        status = uhn_energies_of(memory->dtype, equation, states, n_states, memory->n_features,
+                                 out, error);
     free(sums);
     uhn_list_release(problem.list);
     return status;

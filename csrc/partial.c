@@ -8,8 +8,11 @@
  * finished. That is what makes any cut, and any order of merging, give the same bits.
  *
  * Candidates. The lists of all queries, and the values of the rows that they name.
+ *
+ * Energies, nearest patterns and sums of scores need no values: their partials have n_values = 0,
+ * project nothing, and gather the terms of the Lagrangian beside the sums.
  */
-#include "pass.h"
+#include "retrieve.h"
 
 typedef struct fragment {
     size_t first, n_rows; /* global rows, all of one block */
@@ -49,6 +52,8 @@ static uhn_partial *partial_new(uhn_dtype dtype, const uhn_equation *equation, s
     p->equation.weigh = NULL;
     p->shape = uhn_shape_of(&p->equation, dtype, 1, n_values);
     p->shape.similarity = (uhn_similarity_plan){0};
+    p->shape.project = n_values > 0;
+    p->shape.lagrangian = n_values == 0;
     if (!uhn_keeps_sums(&p->shape.separation)) {
         p->lists = malloc(UHN_MAX(n_queries, (size_t)1) * sizeof *p->lists);
         if (!p->lists) {
@@ -159,7 +164,8 @@ static void node_write(const uhn_partial *p, const uhn_node *from, size_t first,
     memcpy(to->top + first, from->top, n * sizeof *to->top);
     memcpy(to->reference + first, from->reference, n * sizeof *to->reference);
     memcpy(to->sum + first, from->sum, n * sizeof *to->sum);
-    memcpy(to->values + first * stride, from->values, n * stride);
+    memcpy(to->lagrangian + first, from->lagrangian, n * sizeof *to->lagrangian);
+    if (to->values) memcpy(to->values + first * stride, from->values, n * stride);
 }
 
 static uhn_node *node_copy(const uhn_partial *p, const uhn_node *from) {
@@ -178,6 +184,71 @@ static uhn_status conclude_nodes(uhn_pass *pass, uhn_problem *problem, size_t fi
             if (p->nodes[i]->level == node->level && p->nodes[i]->index == node->index)
                 node_write(p, node, first, n, p->nodes[i]);
     return UHN_OK;
+}
+
+/* Fragments [i, j) of one block as a node; rows that are missing have no weight. */
+static uhn_status reduce(const uhn_partial *p, size_t i, size_t j, uhn_node **out,
+                         uhn_error *error) {
+    const size_t size = p->shape.size, bytes = p->n_values * size;
+    const size_t first = p->fragments[i].first;
+    const size_t n = p->fragments[j - 1].first + p->fragments[j - 1].n_rows - first;
+    uhn_node *node = node_empty(p, 0, first / UHN_BLOCK);
+    char *scores = uhn_alloc(p->n_queries, n, size), *values = uhn_alloc(n, bytes, 1);
+    char *prior = uhn_alloc(n, 1, size);
+    uhn_list *list = uhn_list_borrow(NULL, values, n);
+    uhn_status status = UHN_OK;
+    if (!node || !scores || !values || !prior || !list) {
+        status = uhn_no_memory(error);
+    } else {
+        for (size_t k = 0; k < p->n_queries * n; k++) {
+            if (p->dtype == UHN_FLOAT32) ((float *)scores)[k] = -INFINITY;
+            else ((double *)scores)[k] = -INFINITY;
+        }
+        memset(values, 0, n * bytes);
+        memset(prior, 0, n * size);
+        for (; i < j; i++) {
+            const fragment *f = &p->fragments[i];
+            const size_t at = f->first - first;
+            for (size_t q = 0; q < p->n_queries; q++)
+                memcpy(scores + (q * n + at) * size, f->scores + q * f->n_rows * size,
+                       f->n_rows * size);
+            memcpy(values + at * bytes, f->values, f->n_rows * bytes);
+            memcpy(prior + at * size, f->prior, f->n_rows * size);
+        }
+        bool ones = true;
+        for (size_t r = 0; r < n; r++)
+            ones &= (p->dtype == UHN_FLOAT32 ? (double)((float *)prior)[r]
+                                             : ((double *)prior)[r]) == 1;
+        list->prior = ones ? NULL : prior;
+        uhn_partial holder = {.n_nodes = 1,
+                              .nodes = &node,
+                              .n_queries = p->n_queries,
+                              .shape = p->shape};
+        uhn_equation equation = p->equation;
+        equation.similarity = UHN_SIM_dot;
+        /* A caller's own weights are made; they are added up as they are. */
+        if (equation.separation == UHN_SEP_custom) equation.separation = UHN_SEP_identity;
+        uhn_problem problem = {.list = list,
+                               .first_row = first,
+                               .stop = n,
+                               .n_queries = p->n_queries,
+                               .given = scores};
+        uhn_pass pass = {.shape = p->shape,
+                         .problems = &problem,
+                         .n_problems = 1,
+                         .error = error,
+                         .conclude = conclude_nodes,
+                         .context = &holder};
+        pass.shape.equation = &equation;
+        status = uhn_pass_sums(&pass);
+    }
+    uhn_list_release(list);
+    free(scores);
+    free(values);
+    free(prior);
+    if (status == UHN_OK) *out = node;
+    else if (node) node_free(node);
+    return status;
 }
 
 /* ------------------------------------------------------------------------------------------- new */
@@ -225,6 +296,18 @@ static uhn_status make_fragment(uhn_partial *p, uhn_pass *pass, uhn_problem *pro
     return UHN_OK;
 }
 
+/* Weighs the last fragment once, for nothing but the errors: a score outside the domain of its
+ * separation is told to whoever asked, not to whoever finishes or merges the partial later. */
+static uhn_status try_last(uhn_partial *p, uhn_error *error) {
+    if (p->equation.separation != UHN_SEP_sqrt && p->equation.separation != UHN_SEP_log1p &&
+        !p->shape.separation.non_negative)
+        return UHN_OK;
+    uhn_node *node = NULL;
+    const uhn_status status = reduce(p, p->n_fragments - 1, p->n_fragments, &node, error);
+    if (node) node_free(node);
+    return status;
+}
+
 static uhn_status new_sums(uhn_partial *p, uhn_pass *pass, uhn_problem *problem) {
     const size_t begin = problem->first_row;
     const size_t low = begin + problem->start, high = begin + problem->stop;
@@ -253,6 +336,7 @@ static uhn_status new_sums(uhn_partial *p, uhn_pass *pass, uhn_problem *problem)
         const size_t end = UHN_MIN((row / UHN_BLOCK + 1) * UHN_BLOCK, high);
         if (end - row < UHN_BLOCK)
             status = make_fragment(p, pass, problem, row - begin, end - begin);
+        if (end - row < UHN_BLOCK && status == UHN_OK) status = try_last(p, pass->error);
         row = end;
     }
     return status;
@@ -278,6 +362,7 @@ static uhn_status keep_rows(uhn_partial *p, uhn_row_fn row, const void *context,
         uhn_candidates_sort(&p->shape.separation, &p->lists[i]);
         n += p->lists[i].n;
     }
+    if (p->n_values == 0) return UHN_OK;
     p->rows = uhn_alloc(n, 1, sizeof *p->rows);
     if (!p->rows) return uhn_no_memory(error);
     n = 0;
@@ -298,25 +383,48 @@ static uhn_status keep_rows(uhn_partial *p, uhn_row_fn row, const void *context,
 uhn_status uhn_partial_new(const uhn_memory *memory, const uhn_equation *equation,
                            const void *queries, size_t n_queries, size_t start, size_t stop,
                            const uhn_run *run, uhn_partial **out, uhn_error *error) {
+    return uhn_partial_for(UHN_FOR_ANSWERS, memory, equation, queries, n_queries, start, stop,
+                           NULL, run, out, error);
+}
+
+uhn_status uhn_partial_for(uhn_purpose purpose, const uhn_memory *memory,
+                           const uhn_equation *equation, const void *queries, size_t n_queries,
+                           size_t start, size_t stop, const double *score_sums,
+                           const uhn_run *run, uhn_partial **out, uhn_error *error) {
+    if (error) *error = (uhn_error){0};
+    uhn_equation e = *equation, checked;
+    uhn_status status = UHN_OK;
+    if (purpose == UHN_FOR_ENERGIES) status = uhn_energy_check(memory, equation, error);
+    if (status != UHN_OK) return status;
+    if (purpose == UHN_FOR_ENERGIES) e.missing = false;
+    if (purpose == UHN_FOR_NEAREST || purpose == UHN_FOR_SCORE_SUMS) {
+        e.separation = UHN_SEP_identity;
+        e.normalize = UHN_NORMALIZE_NONE;
+        e.normalize_scores = false;
+    }
+    checked = e;
+    if (purpose == UHN_FOR_NEAREST) e.separation = UHN_SEP_topk;
+    if (score_sums) e.normalize_scores = checked.normalize_scores = false;
     uhn_list *list = uhn_memory_list(memory);
     uhn_partial *p = NULL;
-    if (error) *error = (uhn_error){0};
-    uhn_status status = uhn_pass_check(memory, list, equation, queries, n_queries, run, error);
-    if (status == UHN_OK && equation->normalize_scores)
+    status = uhn_pass_check(memory, list, &checked, queries, n_queries, run, error);
+    if (status == UHN_OK && e.normalize_scores)
         status = uhn_fail(
             error, UHN_BAD_PARAMETER,
             "a partial cannot normalize scores: their sum over all shards is not known yet");
-    if (status == UHN_OK && list->missing_values)
+    if (status == UHN_OK && list->missing_values && purpose == UHN_FOR_ANSWERS)
         status = uhn_fail(error, UHN_BAD_PARAMETER,
                           "a partial cannot be made of values with missing entries: which rows "
                           "answer for one is known only when all rows are there; ask the whole "
                           "memory, or fill the entries first");
+    if (status == UHN_OK) status = uhn_equation_check(&e, error);
     if (status == UHN_OK && (start > stop || stop > list->n_rows))
         status = uhn_fail(error, UHN_BAD_SHAPE, "rows [%zu, %zu) are not within the %zu stored",
                           start, stop, list->n_rows);
     if (status == UHN_OK) status = uhn_list_look(list, memory, start, stop, run, error);
+    const bool bare = purpose != UHN_FOR_ANSWERS;
     if (status == UHN_OK) {
-        p = partial_new(memory->dtype, equation, n_queries, memory->n_values);
+        p = partial_new(memory->dtype, &e, n_queries, bare ? 0 : memory->n_values);
         if (!p || !add_range(p, memory->first_row + start, memory->first_row + stop))
             status = uhn_no_memory(error);
     }
@@ -326,8 +434,9 @@ uhn_status uhn_partial_new(const uhn_memory *memory, const uhn_equation *equatio
                                .start = start,
                                .stop = stop,
                                .queries = queries,
-                               .n_queries = n_queries};
-        uhn_pass pass = {.shape = uhn_shape_of(equation, memory->dtype, memory->n_features,
+                               .n_queries = n_queries,
+                               .score_sums = score_sums};
+        uhn_pass pass = {.shape = uhn_shape_of(&e, memory->dtype, memory->n_features,
                                                memory->n_values),
                          .problems = &problem,
                          .n_problems = 1,
@@ -335,6 +444,10 @@ uhn_status uhn_partial_new(const uhn_memory *memory, const uhn_equation *equatio
                          .error = error};
         pass.shape.missing |= list->missing;
         p->shape.missing |= list->missing;
+        pass.shape.project = !bare;
+        pass.shape.lagrangian = bare;
+        if (purpose == UHN_FOR_SCORE_SUMS)
+            pass.shape.separation.non_negative = p->shape.separation.non_negative = true;
         if (p->lists) {
             const uhn_rows_context context = {list, memory->first_row,
                                               memory->n_values * p->shape.size, 0};
@@ -378,67 +491,6 @@ static int by_first(const void *a_, const void *b_) {
     return a->first < b->first ? -1 : a->first > b->first;
 }
 
-/* Fragments [i, j) of one block as a node; rows that are missing have no weight. */
-static uhn_node *reduce(const uhn_partial *p, size_t i, size_t j) {
-    const size_t size = p->shape.size, bytes = p->n_values * size;
-    const size_t first = p->fragments[i].first;
-    const size_t n = p->fragments[j - 1].first + p->fragments[j - 1].n_rows - first;
-    uhn_node *node = node_empty(p, 0, first / UHN_BLOCK);
-    char *scores = uhn_alloc(p->n_queries, n, size), *values = uhn_alloc(n, bytes, 1);
-    char *prior = uhn_alloc(n, 1, size);
-    uhn_list *list = uhn_list_borrow(NULL, values, n);
-    uhn_status status = node && scores && values && prior && list ? UHN_OK : UHN_NO_MEMORY;
-    if (status == UHN_OK) {
-        for (size_t k = 0; k < p->n_queries * n; k++) {
-            if (p->dtype == UHN_FLOAT32) ((float *)scores)[k] = -INFINITY;
-            else ((double *)scores)[k] = -INFINITY;
-        }
-        memset(values, 0, n * bytes);
-        memset(prior, 0, n * size);
-        for (; i < j; i++) {
-            const fragment *f = &p->fragments[i];
-            const size_t at = f->first - first;
-            for (size_t q = 0; q < p->n_queries; q++)
-                memcpy(scores + (q * n + at) * size, f->scores + q * f->n_rows * size,
-                       f->n_rows * size);
-            memcpy(values + at * bytes, f->values, f->n_rows * bytes);
-            memcpy(prior + at * size, f->prior, f->n_rows * size);
-        }
-        bool ones = true;
-        for (size_t r = 0; r < n; r++)
-            ones &= (p->dtype == UHN_FLOAT32 ? (double)((float *)prior)[r]
-                                             : ((double *)prior)[r]) == 1;
-        list->prior = ones ? NULL : prior;
-        uhn_partial holder = {.n_nodes = 1,
-                              .nodes = &node,
-                              .n_queries = p->n_queries,
-                              .shape = p->shape};
-        uhn_equation equation = p->equation;
-        equation.similarity = UHN_SIM_dot;
-        /* A caller's own weights are made; they are added up as they are. */
-        if (equation.separation == UHN_SEP_custom) equation.separation = UHN_SEP_identity;
-        uhn_problem problem = {.list = list,
-                               .first_row = first,
-                               .stop = n,
-                               .n_queries = p->n_queries,
-                               .given = scores};
-        uhn_pass pass = {.shape = p->shape,
-                         .problems = &problem,
-                         .n_problems = 1,
-                         .conclude = conclude_nodes,
-                         .context = &holder};
-        pass.shape.equation = &equation;
-        status = uhn_pass_sums(&pass);
-    }
-    uhn_list_release(list);
-    free(scores);
-    free(values);
-    free(prior);
-    if (status == UHN_OK) return node;
-    if (node) node_free(node);
-    return NULL;
-}
-
 /* Where the fragments of the block of fragment i end, and whether all its rows are among them. */
 static size_t fragments_of_block(const uhn_partial *p, size_t i, bool *whole) {
     const size_t block = p->fragments[i].first / UHN_BLOCK;
@@ -449,13 +501,13 @@ static size_t fragments_of_block(const uhn_partial *p, size_t i, bool *whole) {
     return j;
 }
 
-static uhn_status merge_sums(uhn_partial *all, const uhn_partial *const *parts,
-                             size_t n_parts) {
+static uhn_status merge_sums(uhn_partial *all, const uhn_partial *const *parts, size_t n_parts,
+                             uhn_error *error) {
     for (size_t i = 0; i < n_parts; i++) {
         for (size_t j = 0; j < parts[i]->n_nodes; j++)
-            if (!add_node(all, node_copy(all, parts[i]->nodes[j]))) return UHN_NO_MEMORY;
+            if (!add_node(all, node_copy(all, parts[i]->nodes[j]))) return uhn_no_memory(error);
         for (size_t j = 0; j < parts[i]->n_fragments; j++)
-            if (!add_fragment_copy(all, &parts[i]->fragments[j])) return UHN_NO_MEMORY;
+            if (!add_fragment_copy(all, &parts[i]->fragments[j])) return uhn_no_memory(error);
     }
     if (all->n_fragments)
         qsort(all->fragments, all->n_fragments, sizeof *all->fragments, by_first);
@@ -463,12 +515,15 @@ static uhn_status merge_sums(uhn_partial *all, const uhn_partial *const *parts,
     for (size_t i = 0; i < n_fragments;) {
         bool whole;
         const size_t j = fragments_of_block(all, i, &whole);
-        if (whole && !add_node(all, reduce(all, i, j))) {
+        uhn_node *node = NULL;
+        uhn_status status = whole ? reduce(all, i, j, &node, error) : UHN_OK;
+        if (whole && status == UHN_OK && !add_node(all, node)) status = uhn_no_memory(error);
+        if (status != UHN_OK) {
             /* Those before i have moved down; nothing may be freed twice. */
             memmove(all->fragments + kept, all->fragments + i,
                     (n_fragments - i) * sizeof(fragment));
             all->n_fragments = kept + n_fragments - i;
-            return UHN_NO_MEMORY;
+            return status;
         }
         for (; i < j; i++) {
             if (whole) {
@@ -560,8 +615,7 @@ uhn_status uhn_partial_merge(const uhn_partial *const *parts, size_t n_parts, uh
             status = keep_rows(all, parts_row, &(parts_context){parts, n_parts}, error);
         else uhn_no_memory(error);
     } else if (status == UHN_OK) {
-        status = merge_sums(all, parts, n_parts);
-        if (status != UHN_OK) uhn_no_memory(error);
+        status = merge_sums(all, parts, n_parts, error);
     }
     for (size_t i = 0; i < n_parts; i++) all->shape.missing |= parts[i]->shape.missing;
     if (status != UHN_OK) uhn_partial_free(all);
@@ -571,47 +625,128 @@ uhn_status uhn_partial_merge(const uhn_partial *const *parts, size_t n_parts, uh
 
 /* ---------------------------------------------------------------------------------------- finish */
 
-uhn_status uhn_partial_finish(const uhn_partial *p, void *out, uint8_t *answered,
+/* The list of one query, sorted: finishing sorts, and a partial does not change. */
+static uhn_status sorted_list(const uhn_partial *p, size_t query, uhn_candidates *list,
                               uhn_error *error) {
+    uhn_candidates_init(list);
+    if (uhn_candidates_merge(&p->shape.separation, list, p->lists[query].items,
+                             p->lists[query].n) != UHN_OK)
+        return uhn_no_memory(error);
+    uhn_candidates_sort(&p->shape.separation, list);
+    return UHN_OK;
+}
+
+/* One node of all that is here, nodes and what fragments there are in the order of their blocks; it
+ * belongs to the forest. NULL if there is nothing. */
+static uhn_status fold(const uhn_partial *p, uhn_forest *forest, const uhn_node **out,
+                       uhn_error *error) {
+    uhn_status status = UHN_OK;
+    for (size_t n = 0, f = 0; (n < p->n_nodes || f < p->n_fragments) && status == UHN_OK;) {
+        uhn_node *node = NULL;
+        if (f == p->n_fragments ||
+            (n < p->n_nodes && node_start(p->nodes[n]) < p->fragments[f].first / UHN_BLOCK)) {
+            node = node_copy(p, p->nodes[n++]);
+            if (!node) status = uhn_no_memory(error);
+        } else {
+            bool whole;
+            const size_t end = fragments_of_block(p, f, &whole);
+            status = reduce(p, f, end, &node, error);
+            f = end;
+        }
+        if (status == UHN_OK) uhn_forest_push(&p->shape, p->n_queries, forest, node);
+    }
+    *out = status == UHN_OK ? uhn_forest_fold(&p->shape, p->n_queries, forest) : NULL;
+    return status;
+}
+
+/* What every way of finishing asks first. */
+static uhn_status check_finish(const uhn_partial *p, bool values, uhn_error *error) {
     if (error) *error = (uhn_error){0};
+    if ((p->n_values > 0) != values)
+        return uhn_fail(error, UHN_MISMATCH, "this partial was made for %s",
+                        values ? "a question that needs no values" : "answers");
     if (uhn_partial_n_patterns(p) == 0)
         return uhn_fail(error, UHN_EMPTY,
                         "the partial holds no rows; merge it with others first");
+    return UHN_OK;
+}
+
+/* Answers or Lagrangians of every query, where not NULL. */
+static uhn_status conclude(const uhn_partial *p, void *out, uint8_t *answered,
+                           double *lagrangians, uhn_error *error) {
     uhn_status status = UHN_OK;
     if (p->lists) {
         for (size_t q = 0; q < p->n_queries && status == UHN_OK; q++) {
-            /* Finishing sorts, and a partial does not change. */
             uhn_candidates list;
-            uhn_candidates_init(&list);
-            status = uhn_candidates_merge(&p->shape.separation, &list, p->lists[q].items,
-                                          p->lists[q].n);
-            if (status != UHN_OK) uhn_no_memory(error);
-            else
+            status = sorted_list(p, q, &list, error);
+            if (status == UHN_OK)
                 status = uhn_candidates_finish(&p->shape, &list, partial_row, p, q, false, out,
-                                               answered, NULL, error);
+                                               answered, lagrangians, error);
             uhn_candidates_free(&list);
         }
         return status;
     }
-    /* Nodes and what fragments there are, in the order of their blocks. */
     uhn_forest forest = {0};
-    for (size_t n = 0, f = 0; (n < p->n_nodes || f < p->n_fragments) && status == UHN_OK;) {
-        uhn_node *node;
-        if (f == p->n_fragments ||
-            (n < p->n_nodes && node_start(p->nodes[n]) < p->fragments[f].first / UHN_BLOCK)) {
-            node = node_copy(p, p->nodes[n++]);
-        } else {
-            bool whole;
-            const size_t end = fragments_of_block(p, f, &whole);
-            node = reduce(p, f, end);
-            f = end;
+    const uhn_node *node;
+    status = fold(p, &forest, &node, error);
+    for (size_t i = 0; lagrangians && status == UHN_OK && i < p->n_queries; i++)
+        lagrangians[i] = node ? uhn_lagrangian(&p->shape.separation, node->reference[i],
+                                               node->sum[i], node->lagrangian[i])
+                              : 0;
+    if (status == UHN_OK && out)
+        status = uhn_node_finish(&p->shape, node, p->n_queries, 0, false, out, answered, error);
+    uhn_forest_free(&forest);
+    return status;
+}
+
+uhn_status uhn_partial_finish(const uhn_partial *p, void *out, uint8_t *answered,
+                              uhn_error *error) {
+    const uhn_status status = check_finish(p, true, error);
+    return status == UHN_OK ? conclude(p, out, answered, NULL, error) : status;
+}
+
+uhn_status uhn_partial_energies(const uhn_partial *p, const void *states, size_t n_features,
+                                double *out, uhn_error *error) {
+    uhn_status status = check_finish(p, false, error);
+    if (status == UHN_OK) status = conclude(p, NULL, NULL, out, error);
+    if (status != UHN_OK) return status;
+    return uhn_energies_of(p->dtype, &p->equation, states, p->n_queries, n_features, out,
+                           error);
+}
+
+uhn_status uhn_partial_nearest(const uhn_partial *p, int64_t *indices, void *scores,
+                               uhn_error *error) {
+    uhn_status status = check_finish(p, false, error);
+    const size_t k = p->equation.k;
+    if (status == UHN_OK && p->equation.separation != UHN_SEP_topk)
+        return uhn_fail(error, UHN_MISMATCH, "this partial does not hold the nearest patterns");
+    for (size_t q = 0; q < p->n_queries && status == UHN_OK; q++) {
+        uhn_candidates list;
+        status = sorted_list(p, q, &list, error);
+        if (status == UHN_OK && list.n < k)
+            status =
+                uhn_fail(error, UHN_OVERFLOW,
+                         "scores of query %zu are not numbers: the similarity overflows", q);
+        for (size_t j = 0; j < k && status == UHN_OK; j++) {
+            indices[q * k + j] = list.items[j].index;
+            uhn_put(p->dtype, scores, q * k + j, list.items[j].score);
         }
-        if (node) uhn_forest_push(&p->shape, p->n_queries, &forest, node);
-        else status = uhn_no_memory(error);
+        uhn_candidates_free(&list);
     }
-    if (status == UHN_OK)
-        status = uhn_node_finish(&p->shape, uhn_forest_fold(&p->shape, p->n_queries, &forest),
-                                 p->n_queries, 0, false, out, answered, error);
+    return status;
+}
+
+size_t uhn_partial_k(const uhn_partial *p) { return p->equation.k; }
+
+uhn_status uhn_partial_score_sums(const uhn_partial *p, double *out, uhn_error *error) {
+    uhn_status status = check_finish(p, false, error);
+    if (status == UHN_OK && p->equation.separation != UHN_SEP_identity)
+        status = uhn_fail(error, UHN_MISMATCH, "this partial does not hold sums of scores");
+    uhn_forest forest = {0};
+    const uhn_node *node = NULL;
+    if (status == UHN_OK) status = fold(p, &forest, &node, error);
+    for (size_t i = 0; status == UHN_OK && i < p->n_queries; i++)
+        out[i] = uhn_score_sum(node ? node->reference[i] : -INFINITY, node ? node->sum[i] : 0);
     uhn_forest_free(&forest);
     return status;
 }
@@ -674,6 +809,8 @@ static void wire_all(const uhn_partial *p, wire *w) {
         wire_put(w, node->top, p->n_queries * sizeof *node->top);
         wire_put(w, node->reference, p->n_queries * sizeof *node->reference);
         wire_put(w, node->sum, p->n_queries * sizeof *node->sum);
+        if (p->shape.lagrangian)
+            wire_put(w, node->lagrangian, p->n_queries * sizeof *node->lagrangian);
         for (size_t q = 0; q < p->n_queries; q++)
             wire_put(w, node->values + q * p->shape.value_stride * size, row);
     }
@@ -738,12 +875,15 @@ static bool read_node(uhn_partial *p, reader *r, uint64_t *end) {
         return false;
     *end = (place[1] + 1) << place[0];
     const size_t row = p->n_values * p->shape.size;
-    if (!holds(r, p->n_queries, 3 * sizeof(double) + row)) return false;
+    const size_t doubles = p->shape.lagrangian ? 4 : 3;
+    if (!holds(r, p->n_queries, doubles * sizeof(double) + row)) return false;
     uhn_node *node = node_empty(p, (unsigned)place[0], (size_t)place[1]);
     if (!add_node(p, node)) return out_of_memory(r);
-    bool good = take(r, node->top, p->n_queries, sizeof(double)) &&
-                take(r, node->reference, p->n_queries, sizeof(double)) &&
-                take(r, node->sum, p->n_queries, sizeof(double));
+    bool good =
+        take(r, node->top, p->n_queries, sizeof(double)) &&
+        take(r, node->reference, p->n_queries, sizeof(double)) &&
+        take(r, node->sum, p->n_queries, sizeof(double)) &&
+        (!p->shape.lagrangian || take(r, node->lagrangian, p->n_queries, sizeof(double)));
     for (size_t q = 0; good && q < p->n_queries; q++)
         good = take(r, node->values + q * p->shape.value_stride * p->shape.size, row, 1);
     return good;
@@ -792,7 +932,9 @@ static bool read_rows(uhn_partial *p, reader *r, uint64_t n) {
     for (size_t q = 0; p->lists && q < p->n_queries; q++)
         for (size_t j = 0; j < p->lists[q].n; j++) {
             const uhn_candidate *c = &p->lists[q].items[j];
-            if (!partial_row(p, c->index) || isnan(c->score) || !(c->prior > 0)) return false;
+            if ((p->n_values && !partial_row(p, c->index)) || isnan(c->score) ||
+                !(c->prior > 0))
+                return false;
         }
     return true;
 }
@@ -852,8 +994,8 @@ uhn_status uhn_partial_read(const void *buffer, size_t n_bytes, uhn_partial **ou
     }
     size_t bytes;
     if ((h.dtype != UHN_FLOAT32 && h.dtype != UHN_FLOAT64) ||
-        uhn_equation_check(&built_in, NULL) || h.n_values < 1 ||
-        !uhn_mul((size_t)h.n_queries, (size_t)h.n_values, 64, &bytes) ||
+        uhn_equation_check(&built_in, NULL) ||
+        !uhn_mul((size_t)h.n_queries, UHN_MAX((size_t)h.n_values, (size_t)1), 64, &bytes) ||
         /* Every query has bytes of its own, in nodes, fragments or lists, unless nothing is held. */
         (h.n_ranges && h.n_queries > r.left))
         return uhn_fail(error, UHN_BAD_DATA, "the header of this partial is damaged");

@@ -55,6 +55,10 @@ static uhn_status totals(uhn_pass *pass, double *references, double *sums) {
     return uhn_pass_sums(&copy);
 }
 
+double uhn_score_sum(double reference, double sum) {
+    return reference == INFINITY ? -sum : sum;
+}
+
 /* What each query's scores are divided by (uhn_problem.score_sums): NULL if out of memory. */
 static uhn_status sum_scores(uhn_pass *pass, double **out) {
     const size_t n = pass->problems[0].n_queries;
@@ -72,8 +76,7 @@ static uhn_status sum_scores(uhn_pass *pass, double **out) {
         free(sums);
         return status;
     }
-    for (size_t i = 0; i < n; i++)
-        if (sums[n + i] == INFINITY) sums[i] = -sums[i];
+    for (size_t i = 0; i < n; i++) sums[i] = uhn_score_sum(sums[n + i], sums[i]);
     *out = sums;
     return UHN_OK;
 }

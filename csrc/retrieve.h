@@ -19,4 +19,16 @@ uhn_status uhn_pass_begin(const uhn_memory *memory, const uhn_equation *equation
                           uhn_error *error, uhn_problem *problem, uhn_pass *pass,
                           double **sums);
 
+/* What scores are divided by (uhn_problem.score_sums), from the reference and the sum of a finished pass
+ * of the identity. */
+double uhn_score_sum(double reference, double sum);
+
+/* UHN_OK, or UHN_NO_ENERGY and the reason. */
+uhn_status uhn_energy_check(const uhn_memory *memory, const uhn_equation *equation,
+                            uhn_error *error);
+
+/* Energies of states in place of their Lagrangians; the equation has one. */
+uhn_status uhn_energies_of(uhn_dtype dtype, const uhn_equation *equation, const void *states,
+                           size_t n_states, size_t n_features, double *out, uhn_error *error);
+
 #endif

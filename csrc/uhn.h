@@ -621,6 +621,22 @@ uhn_status uhn_partial_new(const uhn_memory *memory, const uhn_equation *equatio
                            const void *queries, size_t n_queries, size_t start, size_t stop,
                            const uhn_run *run, uhn_partial **out, uhn_error *error);
 
+/* What a partial is made for. All but answers need no values: such a partial has n_values = 0 and is
+ * a few numbers a query, whatever the width of the memory. */
+typedef enum uhn_purpose {
+    UHN_FOR_ANSWERS = 0, /* uhn_partial_finish */
+    UHN_FOR_ENERGIES,    /* uhn_partial_energies; UHN_NO_ENERGY as uhn_energy says it */
+    UHN_FOR_NEAREST,     /* uhn_partial_nearest, of equation->k patterns */
+    UHN_FOR_SCORE_SUMS   /* uhn_partial_score_sums */
+} uhn_purpose;
+
+/* As uhn_partial_new, for any purpose. With `score_sums` (n_queries, of uhn_partial_score_sums over all
+ * rows of all shards; answers only) an equation with normalize_scores is answered. */
+uhn_status uhn_partial_for(uhn_purpose purpose, const uhn_memory *memory,
+                           const uhn_equation *equation, const void *queries, size_t n_queries,
+                           size_t start, size_t stop, const double *score_sums,
+                           const uhn_run *run, uhn_partial **out, uhn_error *error);
+
 /* One partial of them all (n_parts >= 1). UHN_MISMATCH if they are not of the same queries' count,
  * sizes and equation, or if two of them hold the same row. Parts are left as they are. */
 uhn_status uhn_partial_merge(const uhn_partial *const *parts, size_t n_parts, uhn_partial **out,
@@ -629,7 +645,16 @@ uhn_status uhn_partial_merge(const uhn_partial *const *parts, size_t n_parts, uh
 /* As uhn_retrieve: out (n_queries x n_values), answered (n_queries) or NULL. */
 uhn_status uhn_partial_finish(const uhn_partial *partial, void *out, uint8_t *answered,
                               uhn_error *error);
-void uhn_partial_free(uhn_partial *partial); /* NULL is allowed */
+
+/* As uhn_energy (states: n_queries x n_features, those that the partial was asked), uhn_nearest (k a
+ * query, but rows are numbered from 0 and not from first_row), and what scores are divided by. */
+uhn_status uhn_partial_energies(const uhn_partial *partial, const void *states,
+                                size_t n_features, double *out, uhn_error *error);
+uhn_status uhn_partial_nearest(const uhn_partial *partial, int64_t *indices, void *scores,
+                               uhn_error *error);
+uhn_status uhn_partial_score_sums(const uhn_partial *partial, double *out, uhn_error *error);
+size_t uhn_partial_k(const uhn_partial *partial); /* of its equation */
+void uhn_partial_free(uhn_partial *partial);      /* NULL is allowed */
 
 uhn_dtype uhn_partial_dtype(const uhn_partial *partial);
 size_t uhn_partial_n_queries(const uhn_partial *partial);

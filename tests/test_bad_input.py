@@ -630,6 +630,33 @@ def test_parts_that_do_not_fit() -> None:
         uhn.Memory(PATTERNS, normalize_scores=True).partial(QUERIES)
 
 
+@pytest.mark.parametrize("separation", ["sqrt", "log1p"])
+@pytest.mark.parametrize("n_patterns", [1, 40, 3000])
+def test_partials_say_what_retrieve_says(separation: str, n_patterns: int) -> None:
+    """Scores outside the domain are told when a partial is made, wherever its rows are cut, and
+    when it is finished or merged after somebody has changed its wire form.
+    """
+    rows = np.random.default_rng(3).uniform(0.5, 1.0, (n_patterns, 4))
+    memory = uhn.Memory(rows, similarity="euclidean", separation=separation)
+    sentence = f"a score is negative, and separation '{separation}' needs scores >= 0"
+    for cut in ((), (0, 1), (n_patterns // 2, n_patterns)):
+        with pytest.raises(ValueError, match=sentence):
+            memory.partial(QUERIES[:, :1] @ np.ones((1, 4)), *cut)
+
+    memory = uhn.Memory(rows, similarity="dot", separation=separation)
+    query = np.ones(4)
+    early, late = (memory.partial(query, *cut) for cut in ((0, 1), (1,)))
+    assert np.array_equal(uhn.merge([early, late]).finish(), memory.retrieve(query))
+    rebuild, (wire, single) = early.__reduce_ex__(4)
+    assert isinstance(wire, bytes)
+    score = memory.scores(query)[:1]
+    assert wire.count(score.tobytes()) == 1
+    changed = rebuild(wire.replace(score.tobytes(), (-score).tobytes()), single)
+    for call in (changed.finish, lambda: uhn.merge([late, changed]).finish()):
+        with pytest.raises(ValueError, match="score is negative"):
+            call()
+
+
 @pytest.mark.parametrize("separation", ["softmax", "topk", "sparsemax"])
 def test_broken_wire_forms_are_refused(separation: str) -> None:
     partial = uhn.Memory(PATTERNS, separation=separation).partial(QUERIES, 0, 5)

@@ -128,6 +128,7 @@ PYTHON_LAYERS = {
     "analysis": 3,
     "plot": 3,
     "sklearn": 3,
+    "dask": 3,
     "experiments": 4,
     "__main__": 5,
 }

@@ -8,6 +8,7 @@
 
 #include "errors.h"
 #include "mask.h"
+#include "schedule.h"
 
 #include <math.h>
 #include <string.h>
@@ -467,6 +468,42 @@ PyObject *uhnpy_partial(uhnpy_state *state, const uhnpy_target *target, PyObject
         return uhnpy_raise(status, &error);
     }
     return uhnpy_partial_wrap(state, partial, single);
+}
+
+PyObject *uhnpy_partial_for(uhnpy_state *state, const uhnpy_target *target, const char *purpose,
+                            PyObject *queries, size_t k, PyObject *score_sums, int n_threads) {
+    static const char *const names[] = {"answers", "energies", "nearest", "score sums"};
+    int which = uhnpy_take_name(purpose, names, 4, "purpose");
+    PyArrayObject *sums = NULL;
+    question asked;
+    if (which < 0 ||
+        uhnpy_take_exact(score_sums, "score_sums", NPY_DOUBLE, 1, true, &sums) < 0 ||
+        take_question(target, queries, NULL, &asked) < 0) {
+        return NULL;
+    }
+    PyObject *result = NULL;
+    if (sums && (size_t)PyArray_DIM(sums, 0) != asked.rows.n_rows) {
+        uhnpy_fail(PyExc_ValueError, "score_sums are not one a query");
+    } else {
+        size_t n_patterns = uhn_memory_n_patterns(target->memory);
+        uhn_partial *partial = NULL;
+        uhn_error error = {.status = UHN_OK};
+        uhnpy_run run;
+        begin(&run, target, &asked);
+        run.core.n_threads = n_threads;
+        if (which == UHN_FOR_NEAREST) {
+            run.equation.k = k;
+        }
+        uhn_status status =
+            uhn_partial_for((uhn_purpose)which, target->memory, &run.equation, asked.rows.data,
+                            asked.rows.n_rows, 0, n_patterns, sums ? PyArray_DATA(sums) : NULL,
+                            &run.core, &partial, &error);
+        uhnpy_run_end(&run);
+        result = status == UHN_OK ? uhnpy_partial_wrap(state, partial, false)
+                                  : uhnpy_raise(status, &error);
+    }
+    uhnpy_drop_rows(&asked.rows);
+    return result;
 }
 
 /* ------------------------------------------------------------------------------ separate -- */

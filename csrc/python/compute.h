@@ -36,6 +36,10 @@ PyObject *uhnpy_nearest(const uhnpy_target *target, PyObject *queries, PyObject 
                         PyObject *mask);
 PyObject *uhnpy_partial(uhnpy_state *state, const uhnpy_target *target, PyObject *queries,
                         PyObject *start, PyObject *stop, PyObject *mask);
+/* The partial of all rows for a purpose of the core ("answers", "energies", "nearest", "score sums");
+ * k patterns if nearest, score_sums (float64, one a query) or None, at most n_threads threads. */
+PyObject *uhnpy_partial_for(uhnpy_state *state, const uhnpy_target *target, const char *purpose,
+                            PyObject *queries, size_t k, PyObject *score_sums, int n_threads);
 
 /* uhn.separate and uhn.attention, which need no memory. */
 PyObject *uhnpy_separate(const uhnpy_equation *equation, PyObject *scores);

@@ -1509,6 +1509,22 @@ PyObject *uhnpy_memory_map(PyObject *module, PyObject *args) {
     return memory;
 }
 
+/* What uhn.dask asks of a shard: uhnpy_partial_for. */
+PyObject *uhnpy_memory_partial_for(PyObject *module, PyObject *args) {
+    uhnpy_state *state = PyModule_GetState(module);
+    PyObject *memory, *queries, *score_sums;
+    const char *purpose;
+    Py_ssize_t k;
+    int n_threads;
+    if (!PyArg_ParseTuple(args, "O!sOnOi:_partial_for", state->memory_type, &memory, &purpose,
+                          &queries, &k, &score_sums, &n_threads)) {
+        return NULL;
+    }
+    uhnpy_target target = target_of((Memory *)memory);
+    return uhnpy_partial_for(state, &target, purpose, queries, k < 1 ? 1 : (size_t)k,
+                             score_sums, n_threads);
+}
+
 /* The file is written in Python: uhn.io. */
 static PyObject *memory_save(PyObject *self, PyObject *path) {
     PyObject *io = PyImport_ImportModule("uhn.io");

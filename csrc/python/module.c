@@ -361,6 +361,22 @@ static PyMethodDef module_functions[] = {
     {"_memory_map", uhnpy_memory_map, METH_VARARGS,
      PyDoc_STR("_memory_map($module, patterns, values, prior, keywords, /)\n--\n\n"
                "A Memory whose rows are looked at when they are first asked.")},
+    {"_partial_for", uhnpy_memory_partial_for, METH_VARARGS,
+     PyDoc_STR("_partial_for($module, memory, purpose, queries, k, score_sums, n_threads, /)\n"
+               "--\n\nThe partial of all rows for 'answers', 'energies', 'nearest' or 'score "
+               "sums'.")},
+    {"_partial_answers", uhnpy_partial_answers, METH_O,
+     PyDoc_STR("_partial_answers($module, partial, /)\n--\n\n"
+               "The answers, and for each whether any pattern gave it.")},
+    {"_partial_energies", uhnpy_partial_energies, METH_VARARGS,
+     PyDoc_STR("_partial_energies($module, partial, states, /)\n--\n\n"
+               "The energies of the states that the partial was asked.")},
+    {"_partial_nearest", uhnpy_partial_nearest, METH_O,
+     PyDoc_STR("_partial_nearest($module, partial, /)\n--\n\n"
+               "Global rows and scores of the nearest patterns, best first.")},
+    {"_partial_score_sums", uhnpy_partial_score_sums, METH_O,
+     PyDoc_STR("_partial_score_sums($module, partial, /)\n--\n\n"
+               "What the scores of each query are to be divided by.")},
     {"_rebuild_partial", uhnpy_rebuild_partial, METH_VARARGS,
      PyDoc_STR("_rebuild_partial($module, wire, single, /)\n--\n\n"
                "What a pickled Partial calls.")},

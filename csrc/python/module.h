@@ -105,6 +105,13 @@ PyObject *uhnpy_rebuild_memory(PyObject *module, PyObject *args);
 PyObject *uhnpy_memory_read(PyObject *module, PyObject *args);
 PyObject *uhnpy_memory_map(PyObject *module, PyObject *args);
 
+/* What uhn.dask needs: partials for any purpose, and the ways of finishing them. */
+PyObject *uhnpy_memory_partial_for(PyObject *module, PyObject *args);
+PyObject *uhnpy_partial_answers(PyObject *module, PyObject *partial);
+PyObject *uhnpy_partial_energies(PyObject *module, PyObject *args);
+PyObject *uhnpy_partial_nearest(PyObject *module, PyObject *partial);
+PyObject *uhnpy_partial_score_sums(PyObject *module, PyObject *partial);
+
 static inline PyObject *uhnpy_repr_bytes(size_t n_bytes) {
     static const char *const units[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
     double amount = (double)n_bytes;

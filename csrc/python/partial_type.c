@@ -8,6 +8,7 @@
 #include "errors.h"
 #include "module.h"
 #include "partial_docs.h"
+#include "schedule.h"
 
 typedef struct {
     PyObject_HEAD uhn_partial *handle;
@@ -130,6 +131,115 @@ done:
     PyMem_RawFree(handles);
     Py_DECREF(parts);
     return result;
+}
+
+/* ------------------------------------------------------------- other ways of finishing -- */
+
+static const Partial *take_partial(PyObject *module, PyObject *object) {
+    const uhnpy_state *state = PyModule_GetState(module);
+    if (!Py_IS_TYPE(object, state->partial_type)) {
+        return uhnpy_fail(PyExc_TypeError, "expected a Partial, not %s",
+                          Py_TYPE(object)->tp_name);
+    }
+    return (const Partial *)object;
+}
+
+/* Both arrays (the second may be NULL where there is one only) or the exception. */
+static PyObject *hand_out(uhn_status status, const uhn_error *error, PyArrayObject *first,
+                          PyArrayObject *second) {
+    PyObject *result = NULL;
+    if (status != UHN_OK) {
+        uhnpy_raise(status, error);
+    } else {
+        result = second ? PyTuple_Pack(2, first, second) : Py_NewRef((PyObject *)first);
+    }
+    Py_XDECREF(first);
+    Py_XDECREF(second);
+    return result;
+}
+
+PyObject *uhnpy_partial_answers(PyObject *module, PyObject *object) {
+    const Partial *self = take_partial(module, object);
+    if (!self) {
+        return NULL;
+    }
+    npy_intp dims[2] = {(npy_intp)uhn_partial_n_queries(self->handle),
+                        (npy_intp)uhn_partial_n_values(self->handle)};
+    PyArrayObject *answer = (PyArrayObject *)PyArray_SimpleNew(2, dims, type_of(self));
+    PyArrayObject *answered = (PyArrayObject *)PyArray_SimpleNew(1, dims, NPY_UINT8);
+    if (!answer || !answered) {
+        Py_XDECREF(answer);
+        Py_XDECREF(answered);
+        return NULL;
+    }
+    uhn_error error = {.status = UHN_OK};
+    uhn_status status;
+    Py_BEGIN_ALLOW_THREADS status =
+        uhn_partial_finish(self->handle, PyArray_DATA(answer), PyArray_DATA(answered), &error);
+    Py_END_ALLOW_THREADS return hand_out(status, &error, answer, answered);
+}
+
+PyObject *uhnpy_partial_energies(PyObject *module, PyObject *args) {
+    PyObject *object, *states_object;
+    PyArrayObject *states;
+    const Partial *self;
+    if (!PyArg_ParseTuple(args, "OO:_partial_energies", &object, &states_object) ||
+        !(self = take_partial(module, object)) ||
+        uhnpy_take_exact(states_object, "states", type_of(self), 2, false, &states) < 0) {
+        return NULL;
+    }
+    npy_intp n = (npy_intp)uhn_partial_n_queries(self->handle);
+    if (PyArray_DIM(states, 0) != n) {
+        return uhnpy_fail(PyExc_ValueError, "states are not those the partial was asked");
+    }
+    PyArrayObject *out = (PyArrayObject *)PyArray_SimpleNew(1, &n, NPY_DOUBLE);
+    if (!out) {
+        return NULL;
+    }
+    uhn_error error = {.status = UHN_OK};
+    uhn_status status;
+    Py_BEGIN_ALLOW_THREADS status =
+        uhn_partial_energies(self->handle, PyArray_DATA(states), (size_t)PyArray_DIM(states, 1),
+                             PyArray_DATA(out), &error);
+    Py_END_ALLOW_THREADS return hand_out(status, &error, out, NULL);
+}
+
+PyObject *uhnpy_partial_nearest(PyObject *module, PyObject *object) {
+    const Partial *self = take_partial(module, object);
+    if (!self) {
+        return NULL;
+    }
+    npy_intp dims[2] = {(npy_intp)uhn_partial_n_queries(self->handle),
+                        (npy_intp)uhn_partial_k(self->handle)};
+    PyArrayObject *indices = (PyArrayObject *)PyArray_SimpleNew(2, dims, NPY_INT64);
+    PyArrayObject *scores = (PyArrayObject *)PyArray_SimpleNew(2, dims, type_of(self));
+    if (!indices || !scores) {
+        Py_XDECREF(indices);
+        Py_XDECREF(scores);
+        return NULL;
+    }
+    uhn_error error = {.status = UHN_OK};
+    uhn_status status;
+    Py_BEGIN_ALLOW_THREADS status =
+        uhn_partial_nearest(self->handle, PyArray_DATA(indices), PyArray_DATA(scores), &error);
+    Py_END_ALLOW_THREADS return hand_out(status, &error, indices, scores);
+}
+
+PyObject *uhnpy_partial_score_sums(PyObject *module, PyObject *object) {
+    const Partial *self = take_partial(module, object);
+    if (!self) {
+        return NULL;
+    }
+    npy_intp n = (npy_intp)uhn_partial_n_queries(self->handle);
+    PyArrayObject *out = (PyArrayObject *)PyArray_SimpleNew(1, &n, NPY_DOUBLE);
+    if (!out) {
+        return NULL;
+    }
+    uhn_error error = {.status = UHN_OK};
+    uhn_status status;
+    Py_BEGIN_ALLOW_THREADS status =
+        uhn_partial_score_sums(self->handle, PyArray_DATA(out), &error);
+    Py_END_ALLOW_THREADS return hand_out(status, &error, out, NULL);
 }
 
 /* --------------------------------------------------------------------------------------

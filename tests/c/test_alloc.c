@@ -192,6 +192,50 @@ static uhn_status do_life(bool *right) {
     return status;
 }
 
+/* A partial without values for each purpose that the equation has: cut, written, read, merged,
+ * finished. */
+static uhn_status do_bare(bool *right) {
+    static const uhn_purpose purposes[] = {UHN_FOR_ENERGIES, UHN_FOR_NEAREST,
+                                           UHN_FOR_SCORE_SUMS};
+    double numbers[B];
+    int64_t indices[B * 3];
+    uhn_equation e = at_work->equation;
+    uhn_status status = UHN_OK;
+    *right = true;
+    e.k = 3;
+    for (int i = 0; i < 3 && status == UHN_OK; i++) {
+        uhn_partial *parts[2] = {NULL, NULL}, *read = NULL, *merged = NULL;
+        void *wire = NULL;
+        for (size_t j = 0; j < 2 && status == UHN_OK; j++)
+            status = uhn_partial_for(purposes[i], memory, &e, queries, B, j ? 333 : 0,
+                                     j ? N : 333, NULL, &two_threads, &parts[j], NULL);
+        if (status == UHN_OK) {
+            size_t size = uhn_partial_wire_size(parts[1]);
+            wire = __real_malloc(size);
+            uhn_partial_write(parts[1], wire);
+            status = uhn_partial_read(wire, size, &read, NULL);
+        }
+        const uhn_partial *both[2] = {read, parts[0]};
+        if (status == UHN_OK) status = uhn_partial_merge(both, 2, &merged, NULL);
+        if (status == UHN_OK && purposes[i] == UHN_FOR_ENERGIES)
+            status = uhn_partial_energies(merged, queries, D, numbers, NULL);
+        if (status == UHN_OK && purposes[i] == UHN_FOR_SCORE_SUMS)
+            status = uhn_partial_score_sums(merged, numbers, NULL);
+        if (status == UHN_OK && purposes[i] == UHN_FOR_NEAREST) {
+            status = uhn_partial_nearest(merged, indices, out, NULL);
+            *right = status != UHN_OK || wanted_scores[indices[0]] == out[0];
+        }
+        /* No energy, or scores that may not be divided by their sum. */
+        if (status == UHN_NO_ENERGY || status == UHN_BAD_DATA) status = UHN_OK;
+        __real_free(wire);
+        uhn_partial_free(parts[0]);
+        uhn_partial_free(parts[1]);
+        uhn_partial_free(read);
+        uhn_partial_free(merged);
+    }
+    return status;
+}
+
 static uhn_status do_attention(bool *right) {
     uhn_equation e = uhn_equation_default();
     uint8_t mask[N];
@@ -435,7 +479,8 @@ int main(void) {
                      {"scores", do_scores},        {"nearest", do_nearest},
                      {"recall", do_recall},        {"separate", do_separate},
                      {"attention", do_attention},  {"landscape", do_landscape},
-                     {"learning", do_learn},       {"dense", do_dense}};
+                     {"learning", do_learn},       {"dense", do_dense},
+                     {"bare partials", do_bare}};
     rng r = {.state = 21};
     workload *list;
     size_t n = all_workloads(&list, D);
