@@ -1,8 +1,8 @@
 """Features that are not known: NaN in patterns, values and queries, and masks.
 
-Scores and answers are compared with the twin of reference_missing.py, within bounds derived from
-those of bounds.py; where nothing is missing, and between a mask and NaN, batches, threads, files
-and shards, the comparison is of bits.
+Scores and answers are compared with the twin of reference_missing.py, within bounds derived
+from those of bounds.py; where nothing is missing, and between a mask and NaN, batches, threads,
+files and shards, the comparison is of bits.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def without(rows: Array) -> dict[str, Array]:
     return {"queries": np.where(mask, rows, rows.dtype.type(1e6)), "mask": mask}
 
 
-# ---------------------------------------------------------------------------------- the bounds --
+# -------------------------------------------------------------------------------- the bounds --
 # On top of what bounds.py derives of a score, and of its definition in csrc/missing.h:
 #
 #  - a missing feature adds an exact 0 to its chain, so that no chain is longer than before;
@@ -198,7 +198,7 @@ def check(kind: str, row: str, result: Array, expected: bounds.Bounded, what: ob
     assert found <= 1, (f"{row}: error is {found:.3g} times its bound", what)
 
 
-# --------------------------------------------------------------------------- every row with each --
+# ----------------------------------------------------------------------- every row with each --
 
 KINDS = ("queries", "patterns", "both", "values")
 
@@ -382,7 +382,7 @@ def test_the_bounds_notice_small_faults(dtype) -> None:
             assert bounds.ratio(near.value * (1 + 4096 * u), near) > 1, name
 
 
-# ------------------------------------------------------------------------------ pencil and paper --
+# -------------------------------------------------------------------------- pencil and paper --
 
 
 def test_scores_by_hand() -> None:
@@ -440,9 +440,7 @@ def test_the_hand_made_recommendation(similarity: str) -> None:
 
 
 def test_twenty_features_of_256_find_the_pattern() -> None:
-    """With the mask given, the nearest in squared distance is right whenever 20 entries survive;
-    without it, zeroed entries count as features.
-    """
+    """With the mask given, the nearest in squared distance is right whenever 20 survive."""
     rng = seed("survivors")
     patterns = rng.random((50, 256))
     for n_known in (20, 32, 128):
@@ -458,7 +456,7 @@ def test_twenty_features_of_256_find_the_pattern() -> None:
         same(memory.retrieve(noisy, mask=mask, clamp=False), patterns)
 
 
-# ------------------------------------------------------------------------------- other people's --
+# ---------------------------------------------------------------------------- other people's --
 
 U = 2.0**-53
 
@@ -550,13 +548,13 @@ def test_a_masked_softmax_of_scipy() -> None:
         assert np.abs(found[:, j] - wanted).max() <= limit
 
 
-# --------------------------------------------------------------------------- where nothing is gone --
+# --------------------------------------------------------------------- where nothing is gone --
 
 
 @DTYPES
 @SIMILARITIES
 def test_nothing_missing_has_the_plain_bits(similarity: str, dtype) -> None:
-    """nan='missing', and a mask that is True throughout, change no bit where nothing is gone."""
+    """nan='missing', and a mask that is True throughout, change no bit of whole rows."""
     rng = seed("plain", similarity)
     for ours in bits_workload.transforms(similarity):
         m = bits_workload.domain(rng, similarity, (70, 19), dtype)
@@ -643,7 +641,7 @@ def test_whole_pairs_among_others_have_the_plain_bits(similarity: str, dtype) ->
     same(found[np.ix_(queries, rows)], plain[np.ix_(queries, rows)], similarity)
 
 
-# -------------------------------------------------------------------------------- the laws of bits --
+# -------------------------------------------------------------------------- the laws of bits --
 
 
 def equations() -> list[dict]:
@@ -721,7 +719,7 @@ def test_masks_batches_stores_files_and_copies(number: int, dtype, tmp_path) -> 
     for name, call in calls.items():
         what = (name, case.equation)
         same(call(memory, hidden["queries"], mask=hidden["mask"]), whole[name], what)
-        for i in range(0, len(q), 2 if name == "retrieve" else 5):
+        for i in range(0, len(q), 3 if name == "retrieve" else 6):
             same(call(memory, q[i]), whole[name][i], what)
             row = {"mask": hidden["mask"][i]}
             same(call(memory, hidden["queries"][i], **row), whole[name][i], what)
@@ -799,13 +797,13 @@ def test_any_number_of_threads(dtype) -> None:
             same(memory.retrieve(q), whole, equation)
 
 
-# -------------------------------------------------------------------------------------- iteration --
+# --------------------------------------------------------------------------------- iteration --
 
 
 @DTYPES
 @pytest.mark.parametrize("clamp", [True, False])
 def test_recall_step_by_step(clamp: bool, dtype) -> None:
-    """Every state is the answer to the one before; what the query knew stays in each of them."""
+    """Every state is the answer to the one before; what the query knew stays in each."""
     rng = seed("recall")
     patterns = rng.normal(size=(40, 8)).astype(dtype)
     queries = gaps(rng, rng.normal(size=(9, 8)).astype(dtype), 0.5)
@@ -883,7 +881,7 @@ def test_recall_of_whole_numbers_is_the_twin() -> None:
             same(found, np.array(twin))
 
 
-# -------------------------------------------------------------------------------------- extremes --
+# ---------------------------------------------------------------------------------- extremes --
 
 
 @DTYPES
@@ -980,7 +978,8 @@ def test_divergences_want_mass_in_what_is_shared(dtype) -> None:
         exact = scores(rows, query[np.newaxis], name, eps=0.5)
         check("mass", name, smooth[np.newaxis], exact, name)
         uniform = uhn.Memory(rows[1:, :2], similarity=name, eps=0.5).scores(query[:2])
-        assert smooth[0] == pytest.approx(uniform[0], rel=1e-6 if dtype == np.float32 else 1e-14)
+        limit = 64 * bounds.precision(dtype).u  # the same sums in another order
+        assert smooth[0] == pytest.approx(uniform[0], abs=limit)
         blank = uhn.Memory(rows, similarity=name, nan="missing").scores(query * 0)
         assert (blank == -np.inf).all()
     zero = uhn.Memory(rows, similarity="normalized_dot", nan="missing").scores(query)
@@ -1107,7 +1106,7 @@ def test_inputs_are_left_alone_and_borrowed_rows_may_have_gaps() -> None:
     same(memory.retrieve(hidden, mask=mask), memory.retrieve(queries, mask=mask))
 
 
-# -------------------------------------------------------------------------------------- refusals --
+# ---------------------------------------------------------------------------------- refusals --
 
 
 def test_refusals_name_the_fix() -> None:
@@ -1168,7 +1167,7 @@ def test_refusals_name_the_fix() -> None:
         memory.partial(query)
     with pytest.raises(ValueError, match="ask the whole memory, or fill the entries"):
         uhn.Memory(whole, rows, nan="missing").partial(query)
-    with pytest.raises(TypeError, match="prior|prior weights|number|NaN|finite"):
+    with pytest.raises(TypeError, match="prior"):
         uhn.Memory(whole, prior=[NAN, "a"], nan="missing")
     with pytest.raises(ValueError, match="prior"):
         uhn.Memory(whole, prior=[NAN, 1], nan="missing")
@@ -1214,7 +1213,7 @@ def test_functions_of_the_callers_own() -> None:
         same(apart.retrieve([NAN] * 3), np.full(3, NAN, dtype))
 
 
-# ------------------------------------------------------------------------------------ hypothesis --
+# -------------------------------------------------------------------------------- hypothesis --
 
 NUMBER = st.one_of(st.integers(-3, 3).map(float), st.just(NAN))
 
