@@ -755,6 +755,65 @@ def test_masks_batches_stores_files_and_copies(number: int, dtype, tmp_path) -> 
 
 
 @DTYPES
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_gaps_that_come_and_go(order: tuple[int, ...], dtype) -> None:
+    """Chunks with gaps before, behind and between chunks without, of patterns and of values."""
+    rng = seed("come and go")
+    whole = rng.normal(size=(40, 5)).astype(dtype)
+    pieces = [(whole, whole), (gaps(rng, whole), whole), (whole, gaps(rng, whole))]
+    rows, values = (np.concatenate([pieces[i][j] for i in order]) for j in range(2))
+    query = np.array([NAN, 0.5, 1, NAN, 0], dtype)
+    for own in (True, False):
+        memory = uhn.Memory(similarity="sqeuclidean", nan="missing")
+        for i in order:
+            memory.store(pieces[i][0], None if own else pieces[i][1])
+        once = uhn.Memory(
+            rows, None if own else values, similarity="sqeuclidean", nan="missing"
+        )
+        same(memory.retrieve(query), once.retrieve(query), order)
+        expected, _ = answers(
+            scores(rows, query[np.newaxis], "sqeuclidean"),
+            rows if own else values,
+            "softmax",
+            dtype,
+        )
+        found = memory.retrieve(query, clamp=False)
+        check("come and go", "softmax", found[np.newaxis], expected, order)
+        with pytest.raises(ValueError, match="ask the whole memory"):
+            memory.partial(query)
+        if own:
+            with pytest.raises(ValueError, match="patterns lack features"):
+                memory.energy(np.zeros(5, dtype))
+
+
+@DTYPES
+@pytest.mark.parametrize("separation", ["softmax", "identity", "topk", "sparsemax"])
+def test_many_queries_and_shards_that_begin_anywhere(separation: str, dtype) -> None:
+    """Several blocks of queries, silent ones in each, and rows counted from anywhere."""
+    rng = seed("blocks of queries")
+    rows = gaps(rng, rng.random((50, 4)).astype(dtype))
+    rows[:, 3] = NAN
+    queries = gaps(rng, rng.random((450, 4)).astype(dtype), 0.5)
+    queries[[3, 201, 449]] = NAN
+    theirs = {"k": 3} if separation == "topk" else {}
+    memory = uhn.Memory(rows, separation=separation, nan="missing", **theirs)
+    whole = memory.retrieve(queries, clamp=False)
+    assert np.isnan(whole[:, 3]).all()
+    assert np.isnan(whole[[3, 201, 449]]).all()
+    for i in range(0, 450, 7):
+        same(memory.retrieve(queries[i], clamp=False), whole[i], i)
+    exact = scores(rows, queries[:40], "dot")
+    expected, chosen = answers(exact, rows, separation, dtype, **theirs)
+    close = bounds.Bounded(np.where(chosen, expected.value, 0), expected.bound)
+    for first_row in (0, 1000, 2**40 + 1):  # the rows lie across a block
+        shard = uhn.Memory(
+            rows, separation=separation, nan="missing", first_row=first_row, **theirs
+        )
+        found = shard.retrieve(queries[:40], clamp=False)
+        check("shards", separation, np.where(chosen, found, 0), close, first_row)
+
+
+@DTYPES
 @NUMBERS
 def test_partials_of_masked_queries(number: int, dtype) -> None:
     """Whole values, cut anyhow, merge to the bits of retrieve; patterns may have gaps."""
