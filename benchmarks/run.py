@@ -25,6 +25,7 @@ try:
     import dense
     import distances
     import dynamics
+    import imputation
     import measure
     import published
     import sdm
@@ -87,6 +88,10 @@ ROWS = {
         distances.jensen_shannon, "Jensen-Shannon, max, 96 queries, 2000 x 784", threads=(1,)
     ),
     "kl": Row(distances.kl, "Kullback-Leibler, max, 96 queries, 2000 x 784", threads=(1,)),
+    "impute": Row(
+        imputation.impute, "gaps of 256 rows of 100,000 x 100, 10 % missing, 5 nearest"
+    ),
+    "impute-scratch": Row(imputation.scratch, "the same: extra memory"),
     "hopfield": Row(
         dynamics.patterns,
         "Hopfield network as 500 patterns of 10,000 units, 15 % noise to rest",

@@ -93,6 +93,8 @@ typedef struct scratch {
     /* Where features may be missing: queries, rows and values in parts (missing.h). */
     char *query_part[3], *packed_part[3], *row_part[3], *value_part[2];
     size_t *query_counts, *row_counts;
+    uint32_t *open; /* components that a query lacks; as many as n_open says */
+    size_t *n_open;
     char *part_scores; /* for uhn_part_scores */
     char *known;       /* sums of a tile over the rows that know a value */
     uhn_node *spare;   /* nodes to use again */
@@ -112,6 +114,7 @@ static uhn_status scratch_new(const uhn_pass *pass, scratch *s) {
     const bool logs = shape->similarity.logs;
     const size_t part = shape->missing ? size : 0, known = shape->known ? size : 0;
     char *panels, *packed, *packed_logs, *S, *priors, *wide, *query_counts, *row_counts;
+    char *open, *n_open;
     const piece pieces[] = {
         {&panels, n_panels, sizeof(panel)},
         {&packed, lanes * size, nf},
@@ -146,6 +149,8 @@ static uhn_status scratch_new(const uhn_pass *pass, scratch *s) {
         {&s->value_part[1], UHN_TILE * known, nv},
         {&query_counts, pass->block_queries, sizeof(size_t)},
         {&row_counts, UHN_TILE, sizeof(size_t)},
+        {&open, shape->known ? pass->block_queries * sizeof(uint32_t) : 0, nv},
+        {&n_open, pass->block_queries, sizeof(size_t)},
         {&s->part_scores, 4 * UHN_MAX_LANES * part, tile},
         {&s->known, UHN_MAX_LANES * known, shape->value_stride},
     };
@@ -166,6 +171,8 @@ static uhn_status scratch_new(const uhn_pass *pass, scratch *s) {
     s->wide = (double *)wide;
     s->query_counts = (size_t *)query_counts;
     s->row_counts = (size_t *)row_counts;
+    s->open = (uint32_t *)open;
+    s->n_open = (size_t *)n_open;
     /* Every panel's buffers follow from where it begins. */
     s->panels[0] = (panel){.packed = packed, .logs = packed_logs, .S = S};
     return UHN_OK;
@@ -244,6 +251,12 @@ static void load_queries(const uhn_pass *pass, const uhn_problem *problem, size_
     }
     if (built_in && shape->missing)
         load_query_parts(pass, problem->queries + first * nf * size, n, s);
+    for (size_t i = 0; shape->known && i < n; i++) {
+        s->n_open[i] = 0;
+        for (size_t j = 0; problem->clamp && j < nf; j++)
+            if (isnan(uhn_get(shape->dtype, problem->queries, (first + i) * nf + j)))
+                s->open[i * nf + s->n_open[i]++] = (uint32_t)j;
+    }
 }
 
 /* ---------------------------------------------------------------------------------------- tiles */
@@ -352,7 +365,7 @@ static tile load_tile(const uhn_pass *pass, const uhn_problem *problem, size_t r
         if (statistic) t.scales = s->scales;
         if (list->has_prior) t.priors = s->priors;
     }
-    if (problem->width) load_column(pass, problem, &t, s);
+    if (problem->width && !problem->open_start) load_column(pass, problem, &t, s);
     if (shape->missing) load_tile_parts(pass, &t, s);
     if (shape->similarity.logs)
         for (size_t r = 0; r < n; r++)
@@ -427,7 +440,7 @@ static void score(const uhn_pass *pass, const uhn_problem *problem, size_t first
     } else if (shape->equation->similarity != UHN_SIM_custom) {
         score_features(shape, t, panel, s);
     }
-    for (size_t r = 0; problem->width && r < t->n; r++)
+    for (size_t r = 0; problem->width && !problem->open_start && r < t->n; r++)
         for (size_t i = 0; i < lanes && uhn_get(dtype, t->known, r) == 0; i++)
             uhn_put(dtype, panel->S, r * lanes + i, -INFINITY);
     for (size_t i = 0; problem->mask && i < panel->n; i++) {
@@ -552,6 +565,30 @@ static uhn_status custom_weights(const uhn_pass *pass, const tile *t, const pane
     return UHN_OK;
 }
 
+/* The largest key of a tile for one query, given that it is above `top`, of rows that know something the
+ * query asks for. A row that knows none of it - the query's own, in a table that fills its own gaps -
+ * must not set the scale on which those that answer may be nothing. */
+static double top_of_those_who_know(const uhn_shape *shape, const tile *t, const panel *panel,
+                                    size_t i, double top, double tops, scratch *s) {
+    const size_t n_open = s->n_open[panel->first + i], nv = shape->n_values;
+    const uint32_t *open = s->open + (panel->first + i) * nv;
+    const bool exponential = shape->separation.family == UHN_FAMILY_exp;
+    if (n_open == 0 || !t->known) return tops;
+    tops = top;
+    for (size_t r = 0; r < t->n; r++) {
+        const size_t at = r * panel->lanes + i;
+        double key = exponential ? uhn_get(shape->dtype, panel->S, at) : -INFINITY;
+        if (!exponential) uhn_keys(&shape->separation, s->wide + at, 1, 1, &key);
+        if (!(key > top)) continue;
+        size_t k = 0;
+        while (k < n_open && uhn_get(shape->dtype, t->known, r * nv + open[k]) == 0) k++;
+        if (k < n_open) tops = UHN_MAX(tops, key);
+        else if (exponential) uhn_put(shape->dtype, panel->S, at, -INFINITY);
+        else s->wide[at] = -INFINITY;
+    }
+    return tops;
+}
+
 /* Largest keys of a tile, raised into `top` (per query of the panel); S becomes keys for exp, s->wide
  * holds the scores for the others. */
 static uhn_status keys(const uhn_pass *pass, const tile *t, const panel *panel, scratch *s,
@@ -576,7 +613,11 @@ static uhn_status keys(const uhn_pass *pass, const tile *t, const panel *panel, 
         for (size_t i = 0; i < lanes; i++) tops[i] = -INFINITY;
         uhn_keys(&shape->separation, s->wide, t->n, lanes, tops);
     }
-    for (size_t i = 0; i < panel->n; i++) top[i] = UHN_MAX(top[i], tops[i]);
+    for (size_t i = 0; i < panel->n; i++) {
+        if (shape->known && tops[i] > top[i])
+            tops[i] = top_of_those_who_know(shape, t, panel, i, top[i], tops[i], s);
+        top[i] = UHN_MAX(top[i], tops[i]);
+    }
     return UHN_OK;
 }
 
@@ -699,7 +740,40 @@ static uhn_status write_out(walk *w, const uhn_problem *problem, size_t first, c
     return UHN_OK;
 }
 
-static uhn_status collect(walk *w, const tile *t, scratch *s, uhn_candidates *lists) {
+/* Where the lists of a query begin. */
+static size_t list_of(const uhn_problem *problem, size_t query) {
+    return problem->open_start ? problem->open_start[query] : query;
+}
+
+/* Candidates of single components for the queries of one panel: a row is one for those it knows. */
+static uhn_status collect_open(walk *w, const uhn_problem *problem, size_t first, const tile *t,
+                               const panel *panel, const double *tops, uhn_candidates *lists) {
+    const uhn_shape *shape = &w->pass->shape;
+    const size_t begin = problem->open_start[first], width = problem->width;
+    for (size_t i = 0; i < panel->n; i++) {
+        const size_t query = first + panel->first + i;
+        for (size_t k = problem->open_start[query]; k < problem->open_start[query + 1]; k++) {
+            uhn_candidates *list = &lists[k - begin];
+            if (list->floor != -INFINITY && !(tops[i] > list->floor)) continue;
+            for (size_t r = 0; r < t->n; r++) {
+                const double score = uhn_get(shape->dtype, panel->S, r * panel->lanes + i);
+                if ((list->floor != -INFINITY && !(score > list->floor)) ||
+                    score == -INFINITY ||
+                    isnan(uhn_get(shape->dtype, t->values, r * width + problem->open[k])))
+                    continue;
+                const uhn_status status =
+                    uhn_candidates_absorb(&shape->separation, list, &score, 1, 1,
+                                          t->priors ? t->priors + r : NULL,
+                                          t->global + (int64_t)r);
+                if (status != UHN_OK) return status;
+            }
+        }
+    }
+    return UHN_OK;
+}
+
+static uhn_status collect(walk *w, const uhn_problem *problem, size_t first, const tile *t,
+                          scratch *s, uhn_candidates *lists) {
     const uhn_shape *shape = &w->pass->shape;
     for (size_t p = 0; p < s->n_panels; p++) {
         const panel *panel = &s->panels[p];
@@ -707,6 +781,11 @@ static uhn_status collect(walk *w, const tile *t, scratch *s, uhn_candidates *li
         bool any = false;
         shape->kernels->tops(t->n, panel->lanes, panel->S, s->top);
         shape->kernels->widen(s->top, panel->n, tops);
+        if (problem->open_start) {
+            const uhn_status status = collect_open(w, problem, first, t, panel, tops, lists);
+            if (status != UHN_OK) return status;
+            continue;
+        }
         for (size_t i = 0; i < panel->n; i++) {
             const double floor = lists[panel->first + i].floor;
             any |= floor == -INFINITY || tops[i] > floor;
@@ -755,7 +834,7 @@ static uhn_status walk_range(walk *w, uhn_problem *problem, size_t first, size_t
             } else if (w->purpose == CANDIDATES) {
                 for (size_t p = 0; p < s->n_panels; p++)
                     score(pass, problem, first, &t, &s->panels[p], s);
-                status = collect(w, &t, s, lists);
+                status = collect(w, problem, first, &t, s, lists);
             } else {
                 status = write_out(w, problem, first, &t, s);
             }
@@ -806,12 +885,13 @@ static uhn_status walk_task(void *context, size_t task, int worker, uhn_loop *lo
         stop = UHN_MIN((low / rows + range + 1) * rows, high);
     }
     uhn_candidates *lists = NULL;
+    const size_t n_lists = list_of(problem, first + n) - list_of(problem, first);
     if (start < stop) {
         load_queries(pass, problem, first, n, s);
         if (w->purpose == CANDIDATES) {
-            lists = malloc(n * sizeof *lists);
+            lists = malloc(UHN_MAX(n_lists, (size_t)1) * sizeof *lists);
             if (!lists) return walk_fail(w, UHN_NO_MEMORY);
-            for (size_t i = 0; i < n; i++) uhn_candidates_init(&lists[i]);
+            for (size_t i = 0; i < n_lists; i++) uhn_candidates_init(&lists[i]);
         }
         if (forest) *forest = (uhn_forest){.spare = s->spare, .capacity = pass->block_queries};
         if (forest) s->spare = NULL;
@@ -820,10 +900,11 @@ static uhn_status walk_task(void *context, size_t task, int worker, uhn_loop *lo
         if (status != UHN_OK && status != UHN_STOPPED) walk_fail(w, status);
     }
     if (lists) {
-        uhn_candidates *all =
-            w->lists + (size_t)(problem - pass->problems) * problem->n_queries + first;
+        uhn_candidates *all = w->lists +
+                              (size_t)(problem - pass->problems) * problem->n_queries +
+                              list_of(problem, first);
         pthread_mutex_lock(&w->lock);
-        for (size_t i = 0; i < n; i++) {
+        for (size_t i = 0; i < n_lists; i++) {
             if (status == UHN_OK)
                 status = uhn_candidates_merge(&pass->shape.separation, &all[i], lists[i].items,
                                               lists[i].n);

@@ -32,6 +32,11 @@ typedef struct uhn_problem {
     /* Values of so many components of which one is asked for (0: all are): the shape has one value,
      * and rows that do not know it have no say. */
     size_t width, column;
+    /* Candidates of single components: query i has a list for each of open[open_start[i]] to
+     * open[open_start[i + 1] - 1], of rows that know it. NULL: a list a query. One problem only. */
+    const size_t *open_start;
+    const uint32_t *open;
+    bool clamp; /* of answers only the components that a query lacks will be read */
 } uhn_problem;
 
 /* What one call does with one or more problems of one shape. */
@@ -54,7 +59,8 @@ struct uhn_pass {
 /* Runs a pass of a separation that keeps sums; every block of queries ends in `conclude`. */
 uhn_status uhn_pass_sums(uhn_pass *pass);
 
-/* Runs a pass that keeps candidates: lists[problem * n_queries + query], initialised by the caller. */
+/* Runs a pass that keeps candidates: lists[problem * n_queries + query], or one for each of `open`,
+ * initialised by the caller. */
 uhn_status uhn_pass_candidates(uhn_pass *pass, uhn_candidates *lists);
 
 /* Writes the scores of every problem (n_queries x (stop - start)) to its out. */

@@ -233,6 +233,144 @@ static uhn_status ask_columns(uhn_pass *pass) {
     return status;
 }
 
+typedef struct open_context {
+    uhn_shape shape; /* of one component */
+    const uhn_problem *problem;
+    uhn_candidates *lists;
+    char *answers;
+    uint8_t *found;
+    uhn_error *error;
+    pthread_mutex_t lock;
+} open_context;
+
+static uhn_status open_task(void *context, size_t task, int worker, uhn_loop *loop) {
+    open_context *c = context;
+    const uhn_problem *problem = c->problem;
+    const uhn_rows_context rows = {.list = problem->list,
+                                   .first_row = problem->first_row,
+                                   .bytes = problem->width * c->shape.size,
+                                   .offset = problem->open[task] * c->shape.size};
+    uhn_status status = uhn_loop_poll(loop, worker);
+    if (status != UHN_OK) return status;
+    uhn_error error = {0};
+    status = uhn_candidates_finish(&c->shape, &c->lists[task], uhn_list_row, &rows, task, false,
+                                   c->answers, c->found, NULL, &error);
+    if (status != UHN_OK && c->error) {
+        pthread_mutex_lock(&c->lock);
+        if (c->error->status == UHN_OK) *c->error = error;
+        pthread_mutex_unlock(&c->lock);
+    }
+    return status;
+}
+
+/* Fills what queries [first, first + n) have left open, given where it is. */
+static uhn_status ask_open_of(uhn_pass *pass, size_t first, size_t n, const size_t *open_start,
+                              const uint32_t *open) {
+    const uhn_problem *problem = pass->problems;
+    const size_t size = pass->shape.size, nv = pass->shape.n_values, n_open = open_start[n];
+    uhn_problem part = *problem;
+    part.queries += first * pass->shape.n_features * size;
+    part.n_queries = n;
+    if (part.score_sums) part.score_sums += first;
+    part.width = nv;
+    part.open_start = open_start;
+    part.open = open;
+    uhn_pass asked = *pass;
+    asked.problems = &part;
+    open_context c = {.shape = pass->shape,
+                      .problem = &part,
+                      .lists = lists_new(n_open),
+                      .answers = uhn_alloc(n_open, size, 1),
+                      .found = uhn_alloc(n_open, 1, 1),
+                      .error = pass->error};
+    c.shape.n_values = 1;
+    uhn_status status = c.lists && c.answers && c.found ? UHN_OK : uhn_no_memory(pass->error);
+    if (status == UHN_OK) status = uhn_pass_candidates(&asked, c.lists);
+    if (status == UHN_OK) {
+        pthread_mutex_init(&c.lock, NULL);
+        status = uhn_parallel_for(n_open, uhn_pass_threads(pass), pass->run, open_task, &c);
+        pthread_mutex_destroy(&c.lock);
+        if (status != UHN_OK && pass->error && pass->error->status == UHN_OK)
+            uhn_fail(pass->error, status, "%s", uhn_status_string(status));
+    }
+    for (size_t i = 0; i < n && status == UHN_OK; i++)
+        for (size_t k = open_start[i]; k < open_start[i + 1]; k++) {
+            problem->answered[first + i] |= c.found[k];
+            memcpy(problem->out + ((first + i) * nv + open[k]) * size, c.answers + k * size,
+                   size);
+        }
+    lists_free(c.lists, n_open);
+    free(c.answers);
+    free(c.found);
+    return status;
+}
+
+/* Asks for every value that is NaN in `out`, a list of candidates for each, a bounded number of lists
+ * at once. Queries that nobody answered are left alone unless `all`. */
+static uhn_status ask_open(uhn_pass *pass, bool all) {
+    enum { MOST = 1 << 18 };
+    const uhn_problem *problem = pass->problems;
+    const uhn_shape *shape = &pass->shape;
+    const size_t n = problem->n_queries, nv = shape->n_values;
+    const size_t room = UHN_MAX((size_t)MOST, nv);
+    size_t *open_start = uhn_alloc(n + 1, 1, sizeof *open_start);
+    uint32_t *open = uhn_alloc(room, 1, sizeof *open);
+    uhn_status status = open_start && open ? UHN_OK : uhn_no_memory(pass->error);
+    for (size_t first = 0, i = 0; first < n && status == UHN_OK; first = i) {
+        size_t n_open = 0;
+        for (i = first; i < n && room - n_open >= nv; i++) {
+            open_start[i - first] = n_open;
+            for (size_t j = 0; (all || problem->answered[i]) && j < nv; j++)
+                if (isnan(uhn_get(shape->dtype, problem->out, i * nv + j)))
+                    open[n_open++] = (uint32_t)j;
+        }
+        open_start[i - first] = n_open;
+        if (n_open) status = ask_open_of(pass, first, i - first, open_start, open);
+    }
+    free(open_start);
+    free(open);
+    return status;
+}
+
+/* Answers where values lack entries. */
+static uhn_status answer_missing(uhn_pass *pass) {
+    uhn_problem *problem = pass->problems;
+    const uhn_shape *shape = &pass->shape;
+    const size_t n = problem->n_queries, nf = shape->n_features;
+    const bool keeps_sums = uhn_keeps_sums(&shape->separation);
+    const bool normalized = shape->equation->normalize_scores;
+    if (keeps_sums || normalized) {
+        uint8_t *heard = uhn_alloc(n, 1, 1);
+        if (!heard) return uhn_no_memory(pass->error);
+        problem->heard = keeps_sums ? heard : NULL;
+        pass->shape.known = keeps_sums;
+        uhn_status status = uhn_pass_answer(pass);
+        pass->shape.known = false;
+        /* Of a list of candidates the best has a weight if it has a score. */
+        if (status == UHN_OK && !keeps_sums) memcpy(heard, problem->answered, n);
+        problem->heard = heard;
+        /* Those who know a value have a sum of scores of their own. */
+        if (status == UHN_OK && normalized)
+            uhn_fill_missing(shape->dtype, n * shape->n_values, problem->out);
+        if (status == UHN_OK && problem->clamp) clamp(problem, shape);
+        if (status == UHN_OK) status = ask_columns(pass);
+        problem->heard = NULL;
+        free(heard);
+        return status;
+    }
+    if (problem->clamp) {
+        memcpy(problem->out, problem->queries, n * nf * shape->size);
+        for (size_t i = 0; i < n; i++) {
+            size_t j = 0;
+            while (j < nf && !isnan(uhn_get(shape->dtype, problem->out, i * nf + j))) j++;
+            problem->answered[i] = j == nf;
+        }
+        return ask_open(pass, true);
+    }
+    const uhn_status status = uhn_pass_answer(pass);
+    return status == UHN_OK ? ask_open(pass, false) : status;
+}
+
 uhn_status uhn_retrieve(const uhn_memory *memory, const uhn_equation *equation,
                         const void *queries, size_t n_queries, const uhn_run *run, void *out,
                         uint8_t *answered, uhn_error *error) {
@@ -243,26 +381,14 @@ uhn_status uhn_retrieve(const uhn_memory *memory, const uhn_equation *equation,
                                        &problem, &pass, &sums);
     if (status != UHN_OK) return status;
     const bool missing_values = problem.list->missing_values;
-    const bool keeps_sums = uhn_keeps_sums(&pass.shape.separation);
-    pass.shape.known = missing_values && keeps_sums;
-    uint8_t *heard = missing_values ? uhn_alloc(n_queries, 1, 1) : NULL;
-    if (missing_values && !heard) status = uhn_no_memory(error);
-    /* Of a list of candidates the best has a weight if it has a score. */
-    problem.heard = keeps_sums ? heard : NULL;
-    problem.answered = answered || keeps_sums ? answered : heard;
-    if (n_queries && status == UHN_OK) status = uhn_pass_answer(&pass);
-    if (status == UHN_OK && heard && !keeps_sums && answered)
-        memcpy(heard, answered, n_queries);
-    problem.heard = heard;
-    /* Those who know a value have a sum of scores of their own. */
-    for (size_t i = 0; status == UHN_OK && heard && equation->normalize_scores && i < n_queries;
-         i++)
-        uhn_fill_missing(memory->dtype, memory->n_values,
-                         (char *)out + i * memory->n_values * pass.shape.size);
-    if (status == UHN_OK && equation->missing && equation->clamp && memory->autoassociative)
-        clamp(&problem, &pass.shape);
-    if (status == UHN_OK && missing_values) status = ask_columns(&pass);
-    free(heard);
+    uint8_t *found = missing_values && !answered ? uhn_alloc(n_queries, 1, 1) : NULL;
+    problem.answered = answered ? answered : found;
+    problem.clamp = equation->missing && equation->clamp && memory->autoassociative;
+    if (missing_values && !problem.answered) status = uhn_no_memory(error);
+    if (n_queries && status == UHN_OK)
+        status = missing_values ? answer_missing(&pass) : uhn_pass_answer(&pass);
+    if (status == UHN_OK && problem.clamp && !missing_values) clamp(&problem, &pass.shape);
+    free(found);
     free(sums);
     uhn_list_release(problem.list);
     return status;

@@ -163,14 +163,13 @@ void uhn_fill_missing(uhn_dtype dtype, size_t n, void *out) {
 }
 
 /* One query whose values may be missing in some rows. Each value is divided by the sum of those who know
- * it. Where these have next to nothing of the whole weight, weights that count among them were dropped:
- * the value is left open, as NaN. */
+ * it. Where these have next to nothing, in units of the reference, weights that count among them were
+ * dropped: the value is left open, as NaN. */
 static bool finish_known(const uhn_shape *shape, const uhn_node *node, size_t i, char *to) {
     const size_t n = shape->n_values, size = shape->size;
     const char *values = node->values + i * shape->value_stride * size;
     const double *known = node->known + i * n;
-    const double least =
-        shape->separation.family == UHN_FAMILY_plain ? 0 : node->sum[i] * 0x1p-20;
+    const double least = shape->separation.family == UHN_FAMILY_plain ? 0 : 0x1p-20;
     bool good = true;
     for (size_t j = 0, end; j < n; j = end) {
         for (end = j + 1; end < n && known[end] == known[j];) end++;

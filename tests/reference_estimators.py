@@ -60,3 +60,19 @@ def completed_labels(
     for _ in range(n_steps):
         states = nadaraya_watson(stored, stored, states, beta)
     return states[:, rows.shape[1] :]
+
+
+def kernel_imputation(rows: np.ndarray, queries: np.ndarray, beta: float) -> np.ndarray:
+    """Gaps (NaN) as means of the rows that know the column under exp(-beta d^2), where d^2 is
+    the mean square over the features that both know, times the number of features."""
+    filled = queries.copy()
+    for i, query in enumerate(queries):
+        shared = ~np.isnan(rows) & ~np.isnan(query)
+        squares = np.where(shared, (rows - query) ** 2, 0).sum(axis=1)
+        counts = shared.sum(axis=1)
+        for j in np.flatnonzero(np.isnan(query)):
+            donors = ~np.isnan(rows[:, j]) & (counts > 0)
+            exponents = -beta * squares[donors] / counts[donors] * rows.shape[1]
+            kernel = np.exp(exponents - exponents.max())
+            filled[i, j] = (kernel * rows[donors, j]).sum() / kernel.sum()
+    return filled

@@ -21,6 +21,7 @@ sklearn = pytest.importorskip("sklearn", minversion="1.6", reason="needs scikit-
 
 from sklearn.base import clone  # noqa: E402
 from sklearn.exceptions import NotFittedError  # noqa: E402
+from sklearn.impute import KNNImputer  # noqa: E402
 from sklearn.model_selection import GridSearchCV  # noqa: E402
 from sklearn.neighbors import (  # noqa: E402
     KernelDensity,
@@ -36,12 +37,19 @@ from sklearn.utils.estimator_checks import parametrize_with_checks  # noqa: E402
 from uhn.sklearn import (  # noqa: E402
     AssociativeClassifier,
     AssociativeDenoiser,
+    AssociativeImputer,
     AssociativeRegressor,
 )
 
 Array = np.ndarray
 
-CLASSES = (AssociativeDenoiser, AssociativeClassifier, AssociativeRegressor)
+CLASSES = (
+    AssociativeDenoiser,
+    AssociativeClassifier,
+    AssociativeRegressor,
+    AssociativeImputer,
+)
+PREDICTORS = CLASSES[1:3]
 EQUATIONS: tuple[dict[str, Any], ...] = (
     {},
     {"separation": "max"},
@@ -89,7 +97,12 @@ def targets(estimator: Any, labels: Array, rows: Array) -> Array:
 
 
 def ask(estimator: Any, queries: Any) -> Array:
-    """What an estimator computes, before labels are read off."""
+    """What an estimator computes, before labels are read off; an imputer fills the largest."""
+    real = isinstance(queries, np.ndarray) and queries.dtype.kind in "biuf"
+    if isinstance(estimator, AssociativeImputer) and real and queries.ndim == 2:
+        numbers = queries if queries.dtype.kind == "f" else queries.astype(np.float64)
+        largest = numbers == numbers.max(axis=1, keepdims=True)
+        queries = np.where(largest & np.isfinite(numbers), numbers.dtype.type(np.nan), numbers)
     for name in ("transform", "decision_function"):
         if hasattr(estimator, name):
             return getattr(estimator, name)(queries)
@@ -361,7 +374,9 @@ def test_defaults_are_those_of_the_memory_where_they_can_be(cls: type) -> None:
     theirs = set(inspect.signature(uhn.Memory).parameters)
     theirs -= {"patterns", "values", "prior", "first_row", "copy", "nan", "transform"}
     ours = inspect.signature(cls).parameters
-    assert set(ours) - {"mode", "n_steps", "tol"} == theirs | {"distance_transform"}
+    assert set(ours) - {"mode", "n_steps", "tol", "keep_observed"} == theirs | {
+        "distance_transform"
+    }
     fitted = cls(separation="exponential").fit([[0.0, 1.0], [1.0, 0.0]], [0, 1])
     assert fitted.memory_.parameters == {"beta": 1.0}
     assert fitted.memory_.normalize == "sum"
@@ -603,7 +618,7 @@ def test_a_query_without_neighbours_is_refused() -> None:
 # ----------------------------------------------------------------------------- in a pipeline --
 
 
-@pytest.mark.parametrize("cls", CLASSES[1:])
+@pytest.mark.parametrize("cls", PREDICTORS)
 def test_grid_search_over_similarity_and_separation(cls: type) -> None:
     """Parameters that a separation does not read are no error, so that one grid holds all."""
     rows, _, _ = data(40, n=90)
@@ -656,7 +671,7 @@ def test_names_of_columns_and_frames() -> None:
     assert (out.to_numpy() == rows).all()
     with pytest.raises(ValueError, match="feature names should match"):
         denoiser.transform(frame[columns[::-1]])
-    for cls in CLASSES[1:]:
+    for cls in PREDICTORS:
         ours = cls()
         y = targets(ours, labels, rows)
         named = cls().fit(frame, pandas.Series(y, index=frame.index))
@@ -698,6 +713,8 @@ def test_what_is_refused(estimator: Any) -> None:
         (rows + 1j, ValueError, "Complex data not supported"),
         (rows[0], ValueError, "Expected 2D array, got 1D array"),
     ]
+    if isinstance(estimator, AssociativeImputer):
+        del cases[0]  # gaps are what it is for
     for X, error, message in cases:
         with pytest.raises(error, match=message):
             clone(estimator).fit(X, y)
@@ -797,3 +814,71 @@ def test_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_else_imports_scikit_learn() -> None:
     code = "import sys, uhn, uhn.analysis, uhn.experiments; assert 'sklearn' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# -------------------------------------------------------------------------------- imputation --
+
+
+def gaps(rows: Array, seed: int, share: float = 0.2) -> Array:
+    """Some entries NaN, though none of a whole row or column."""
+    rng = np.random.default_rng(seed)
+    out = np.where(rng.random(rows.shape) < share, np.nan, rows).astype(rows.dtype)
+    out[:, 0] = np.where(np.isnan(out).all(axis=1), rows[:, 0], out[:, 0])
+    return out
+
+
+@pytest.mark.parametrize("n_neighbors", [1, 2, 5])
+def test_imputer_of_the_nearest_is_knn_imputer(n_neighbors: int) -> None:
+    """Gaps in the table, in the queries, and a table that fills its own."""
+    for seed in range(10):
+        rows, _, queries = data(60 + seed, d=6)
+        rows, queries = gaps(rows, seed), gaps(queries, seed + 100)
+        theirs = KNNImputer(n_neighbors=n_neighbors).fit(rows)
+        ours = AssociativeImputer(k=n_neighbors).fit(rows)
+        for X in (queries, rows):
+            np.testing.assert_allclose(ours.transform(X), theirs.transform(X), rtol=1e-12)
+        one = AssociativeImputer(separation="max").fit(rows)
+        if n_neighbors == 1:
+            np.testing.assert_allclose(one.transform(rows), theirs.transform(rows), rtol=1e-12)
+
+
+def test_imputer_of_all_rows_is_a_mean_under_a_kernel() -> None:
+    """Softmax of squared distances over shared features, against the formula."""
+    for seed in range(5):
+        rows, _, queries = data(80 + seed, d=6)
+        rows, queries = gaps(rows, seed), gaps(queries, seed + 100)
+        for beta in (0.5, 20.0, 1e4):
+            ours = AssociativeImputer(similarity="sqeuclidean", separation="softmax", beta=beta)
+            for X in (queries, rows):
+                expected = reference.kernel_imputation(rows, X, beta)
+                np.testing.assert_allclose(ours.fit(rows).transform(X), expected, rtol=1e-9)
+
+
+def test_imputer_keeps_what_it_is_told_to() -> None:
+    rows, _, queries = data(90, d=6)
+    queries = gaps(queries, 1)
+    known = ~np.isnan(queries)
+    kept = AssociativeImputer().fit(rows).transform(queries)
+    assert (kept[known] == queries[known]).all() and not np.isnan(kept).any()
+    recalled = AssociativeImputer(keep_observed=False).fit(rows).transform(queries)
+    assert (recalled[~known] == kept[~known]).all()
+    assert (recalled[known] != queries[known]).mean() > 0.9
+    with pytest.raises(TypeError, match="keep_observed must be True or False, not 'yes'"):
+        AssociativeImputer(keep_observed="yes").fit(rows)
+    with pytest.raises(
+        ValueError, match="similarity of your own is not defined where features"
+    ):
+        AssociativeImputer(similarity=lambda rows, queries: queries @ rows.T).fit(rows)
+
+
+def test_imputer_falls_back_on_the_mean_of_a_column() -> None:
+    """Where no row shares a feature with the query, or none knows it; 0 for no number."""
+    nan = np.nan
+    rows = [[1.0, 2.0, nan, 1.0], [3.0, nan, nan, nan], [8.0, 5.0, nan, nan]]
+    imputer = AssociativeImputer(k=1).fit(rows)
+    assert imputer.statistics_.tolist() == [4.0, 3.5, 0.0, 1.0]
+    assert imputer.transform([[nan, nan, nan, nan]]).tolist() == [[4.0, 3.5, 0.0, 1.0]]
+    assert imputer.transform([[8.5, nan, nan, nan]]).tolist() == [[8.5, 5.0, 0.0, 1.0]]
+    imputer.partial_fit([[9.0, 6.0, 7.0, 3.0]])
+    assert imputer.statistics_.tolist() == [21 / 4, 13 / 3, 7.0, 2.0]
+    assert imputer.transform([[8.5, nan, nan, nan]]).tolist() == [[8.5, 5.0, 7.0, 3.0]]

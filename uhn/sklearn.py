@@ -1,4 +1,4 @@
-"""scikit-learn estimators over `uhn.Memory`: a denoiser, a classifier and a regressor.
+"""scikit-learn estimators over `uhn.Memory`: denoiser, imputer, classifier and regressor.
 
 Needs scikit-learn 1.6 or newer, the extra ``sklearn``; nothing else in the package imports it.
 
@@ -50,7 +50,12 @@ except ImportError as error:
         "or pip install 'scikit-learn>=1.6'"
     ) from error
 
-__all__ = ["AssociativeClassifier", "AssociativeDenoiser", "AssociativeRegressor"]
+__all__ = [
+    "AssociativeClassifier",
+    "AssociativeDenoiser",
+    "AssociativeImputer",
+    "AssociativeRegressor",
+]
 
 Array = npt.NDArray[Any]
 _Self = TypeVar("_Self", bound="_Estimator")
@@ -142,14 +147,14 @@ class _Estimator(BaseEstimator):
         )
         rows = checked[0] if isinstance(checked, tuple) else checked
         if _needs_positive(self.similarity):
-            check_non_negative(rows, f"X in {type(self).__name__}.fit")
+            check_non_negative(np.nan_to_num(rows), f"X in {type(self).__name__}.fit")
         return checked
 
-    def _queries(self, X: Any) -> Array:
+    def _queries(self, X: Any, **checks: Any) -> Array:
         """Checked rows of a question."""
         check_is_fitted(self)
         queries: Array = validate_data(
-            self, X, reset=False, dtype=[np.float64, np.float32], order="C"
+            self, X, reset=False, dtype=[np.float64, np.float32], order="C", **checks
         )
         return queries
 
@@ -274,10 +279,12 @@ class AssociativeDenoiser(OneToOneFeatureMixin, TransformerMixin, _Estimator):
     --------
     uhn.Memory : The equation and its parameters.
 
-    Notes ----- float32 rows in `fit` make a float32 memory, and answers are float32; all else
-    computes in float64. A row's answer has the same bits whatever else is in the call.
-    `partial_fit` appends under the equation of the first call. A row that no pattern answers
-    under separation 'threshold' becomes zeros.
+    Notes
+    -----
+    float32 rows in `fit` make a float32 memory, and answers are float32; all else computes in
+    float64. A row's answer has the same bits whatever else is in the call. `partial_fit`
+    appends under the equation of the first call. A row that no pattern answers under separation
+    'threshold' becomes zeros.
 
     References
     ----------
@@ -411,6 +418,210 @@ class AssociativeDenoiser(OneToOneFeatureMixin, TransformerMixin, _Estimator):
         return tags
 
 
+class AssociativeImputer(OneToOneFeatureMixin, TransformerMixin, _Estimator):
+    """Fill the gaps of every row with what a memory of the rows of `fit` recalls there.
+
+    NaN is a gap, in `fit` as in `transform`. Rows are compared over the features that both know
+    (`uhn.Memory.retrieve` has the rule; for 'euclidean' it is scikit-learn's
+    nan_euclidean_distances), and a feature is answered by the rows that know it. The default is
+    scikit-learn's KNNImputer: the mean of the 5 nearest rows. Separation 'softmax' takes a mean
+    of all of them, near ones counting more.
+
+    Parameters
+    ----------
+    similarity : str, default 'euclidean'
+        A name of `uhn.similarities`.
+    separation : str or callable, default 'topk'
+        A name of `uhn.separations`, or a function as for `uhn.Memory`.
+    distance_transform : {'negative', 'inverse', 'rbf'}, default 'negative'
+        How a distance d becomes a score: -d, 1 / (d + eps), or exp(-gamma d^2).
+    eps, gamma, beta, degree, k, alpha, theta
+        Numbers of the equation, as in `uhn.Memory`; ignored where it does not read them. `k` is
+        5 by default.
+    normalize : {'sum', 'none'}, default 'sum'
+        'sum' divides by the sum of the magnitudes of the weights, where they are not normalised
+        by definition.
+    normalize_scores : bool, default False
+        Divide the scores of a query by their sum first.
+    keep_observed : bool, default True
+        Keep what a row knows. False: the whole row is what the memory recalls.
+    n_steps : int, default 1
+        Number of updates, each answer being the next query; what a row knows stays, if it is
+        kept.
+    tol : float or None, default None
+        Stop a row early when no component changed by more than this in a step.
+
+    Attributes
+    ----------
+    memory_ : uhn.Memory
+        The memory that answers.
+    statistics_ : ndarray, shape (n_features_in_,)
+        Mean of every column in `fit`, 0 for a column without a number. It fills what no stored
+        row can answer.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of str, shape (n_features_in_,)
+        Names of the columns, where X had some.
+
+    See Also
+    --------
+    uhn.Memory.retrieve : What is done about missing features.
+
+    Notes
+    -----
+    Scratch is bounded: there is no matrix of distances. float32 rows in `fit` make a float32
+    memory, and answers are float32; all else computes in float64. A row's answer has the same
+    bits whatever else is in the call. `partial_fit` appends under the equation of the first
+    call.
+
+    References
+    ----------
+    Dixon, Pattern recognition with partly missing data, IEEE Transactions on Systems, Man, and
+    Cybernetics 9 (1979); Troyanskaya et al., Missing value estimation methods for DNA
+    microarrays, Bioinformatics 17 (2001); Millidge et al., Universal Hopfield Networks, ICML
+    2022, arXiv 2202.04557.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from uhn.sklearn import AssociativeImputer
+    >>> X = [[1.0, 2.0, np.nan], [3.0, 4.0, 3.0], [np.nan, 6.0, 5.0], [8.0, 8.0, 7.0]]
+    >>> AssociativeImputer(k=2).fit_transform(X)
+    array([[1. , 2. , 4. ],
+           [3. , 4. , 3. ],
+           [5.5, 6. , 5. ],
+           [8. , 8. , 7. ]])
+    """
+
+    def __init__(
+        self,
+        *,
+        similarity: str = "euclidean",
+        separation: str | Callable[..., Any] = "topk",
+        distance_transform: str = "negative",
+        eps: float = 0.0,
+        gamma: float = 1.0,
+        beta: float = 1.0,
+        degree: float = 2.0,
+        k: int = 5,
+        alpha: float = 1.5,
+        theta: float = 0.0,
+        normalize: str = "sum",
+        normalize_scores: bool = False,
+        keep_observed: bool = True,
+        n_steps: int = 1,
+        tol: float | None = None,
+    ) -> None:
+        self.similarity = similarity
+        self.separation = separation
+        self.distance_transform = distance_transform
+        self.eps = eps
+        self.gamma = gamma
+        self.beta = beta
+        self.degree = degree
+        self.k = k
+        self.alpha = alpha
+        self.theta = theta
+        self.normalize = normalize
+        self.normalize_scores = normalize_scores
+        self.keep_observed = keep_observed
+        self.n_steps = n_steps
+        self.tol = tol
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> AssociativeImputer:
+        """Store the rows of X, and forget what was stored before.
+
+        Parameters
+        ----------
+        X : array_like, shape (n_samples, n_features)
+            NaN where there is no number.
+        y : None
+            Ignored.
+        sample_weight : array_like, shape (n_samples,), optional
+            How often each row counts, >= 0; the module's page says where that means something.
+
+        Returns
+        -------
+        AssociativeImputer
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter is wrong, or X holds anything but real numbers and NaN, or numbers
+            outside the domain of the similarity.
+        """
+        rows = self._rows(X, reset=True, ensure_all_finite="allow-nan")
+        equation = self._forget()
+        self._sums, self._counts = np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
+        self._append(rows, sample_weight, equation)
+        return self
+
+    def partial_fit(
+        self, X: Any, y: Any = None, sample_weight: Any = None
+    ) -> AssociativeImputer:
+        """Store the rows of X beside those stored before; parameters as for `fit`."""
+        if not hasattr(self, "memory_"):
+            return self.fit(X, sample_weight=sample_weight)
+        rows = self._rows(X, reset=False, ensure_all_finite="allow-nan")
+        self._append(rows, sample_weight, {})
+        return self
+
+    def _append(self, rows: Array, sample_weight: Any, equation: dict[str, Any]) -> None:
+        self._store(rows, None, sample_weight, equation)
+        weight = np.ones(len(rows))
+        if sample_weight is not None:
+            weight = np.asarray(sample_weight, dtype=np.float64)
+        known = ~np.isnan(rows)
+        self._counts = self._counts + (known * weight[:, None]).sum(axis=0)
+        self._sums = self._sums + (np.where(known, rows, 0) * weight[:, None]).sum(axis=0)
+        self.statistics_ = self._sums / np.where(self._counts, self._counts, 1)
+
+    def _equation(self) -> dict[str, Any]:
+        return {**super()._equation(), "nan": "missing"}
+
+    def _forget(self) -> dict[str, Any]:
+        if not isinstance(self.keep_observed, (bool, np.bool_)):
+            raise TypeError(f"keep_observed must be True or False, not {self.keep_observed!r}")
+        if callable(self.similarity):
+            raise ValueError(
+                "a similarity of your own is not defined where features are missing; use a "
+                "name of uhn.similarities()"
+            )
+        _check_steps(self.n_steps, self.tol)
+        return super()._forget()
+
+    def transform(self, X: Any) -> Array:
+        """The rows with their gaps filled.
+
+        Parameters
+        ----------
+        X : array_like, shape (n_samples, n_features)
+            NaN where there is no number.
+
+        Returns
+        -------
+        ndarray, shape (n_samples, n_features)
+            Without NaN: what nobody can answer is the mean of its column in `fit`.
+
+        Raises
+        ------
+        ValueError
+            If the columns are not those of `fit`, or a number is infinite.
+        """
+        queries = self._queries(X, ensure_all_finite="allow-nan")
+        filled = self.memory_.retrieve(
+            queries, n_steps=self.n_steps, tol=self.tol, clamp=bool(self.keep_observed)
+        )
+        return np.where(np.isnan(filled), self.statistics_.astype(filled.dtype), filled)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.input_tags.allow_nan = True
+        return tags
+
+
 class AssociativeClassifier(ClassifierMixin, _Estimator):
     """Recall the label of a row from a memory of labelled rows.
 
@@ -459,11 +670,13 @@ class AssociativeClassifier(ClassifierMixin, _Estimator):
     --------
     uhn.Memory : The equation and its parameters.
 
-    Notes ----- Scale the columns (StandardScaler) or choose beta by a grid: softmax of squared
-    distances has the width ``1 / sqrt(2 beta)``. 'max' is the nearest neighbour, 'topk' the k
-    nearest, 'threshold' with ``theta=-r`` all within distance r. float32 rows in `fit` make a
-    float32 memory; all else computes in float64. A row's answer has the same bits whatever else
-    is in the call. `partial_fit` appends under the equation and mode of the first call.
+    Notes
+    -----
+    Scale the columns (StandardScaler) or choose beta by a grid: softmax of squared distances
+    has the width ``1 / sqrt(2 beta)``. 'max' is the nearest neighbour, 'topk' the k nearest,
+    'threshold' with ``theta=-r`` all within distance r. float32 rows in `fit` make a float32
+    memory; all else computes in float64. A row's answer has the same bits whatever else is in
+    the call. `partial_fit` appends under the equation and mode of the first call.
 
     References
     ----------
@@ -731,10 +944,12 @@ class AssociativeRegressor(MultiOutputMixin, RegressorMixin, _Estimator):
     --------
     uhn.Memory : The equation and its parameters.
 
-    Notes ----- Scale the columns (StandardScaler) or choose beta by a grid. float32 rows in
-    `fit` make a float32 memory, and answers are float32; all else computes in float64. A row's
-    answer has the same bits whatever else is in the call. `partial_fit` appends under the
-    equation of the first call.
+    Notes
+    -----
+    Scale the columns (StandardScaler) or choose beta by a grid. float32 rows in `fit` make a
+    float32 memory, and answers are float32; all else computes in float64. A row's answer has
+    the same bits whatever else is in the call. `partial_fit` appends under the equation of the
+    first call.
 
     References
     ----------
