@@ -589,7 +589,7 @@ static double top_of_those_who_know(const uhn_shape *shape, const tile *t, const
     tops = top;
     for (size_t r = 0; r < t->n; r++) {
         const size_t at = r * panel->lanes + i;
-        double key = exponential ? uhn_get(shape->dtype, panel->S, at) : 0;
+        double key = exponential ? uhn_get(shape->dtype, panel->S, at) : -INFINITY;
         if (!exponential) uhn_keys(&shape->separation, s->wide + at, 1, 1, &key);
         if (!(key > top)) continue;
         size_t k = 0;

@@ -144,6 +144,7 @@ def workload() -> Iterator[tuple[str, Callable[[], tuple[Array, ...]]]]:
                         ),
                     )
         yield from _larger(dtype, kind)
+        yield from _missing(dtype, kind)
 
 
 def _larger(dtype, kind: str) -> Iterator[tuple[str, Callable[[], tuple[Array, ...]]]]:
@@ -216,6 +217,47 @@ def _larger(dtype, kind: str) -> Iterator[tuple[str, Callable[[], tuple[Array, .
                 uhn.separate(scores, s, normalize_scores=True, **k),
             ),
         )
+
+
+def _missing(dtype, kind: str) -> Iterator[tuple[str, Callable[[], tuple[Array, ...]]]]:
+    """Patterns, values and queries that lack features, over two blocks and two chains."""
+
+    def gaps(rng: np.random.Generator, rows: Array) -> Array:
+        return np.where(rng.integers(0, 5, rows.shape) == 0, dtype(np.nan), rows)
+
+    def case(m: Array, q: Array, v: Array | None, equation: dict) -> tuple[Array, ...]:
+        memory = uhn.Memory(m, v, nan="missing", **equation)
+        mask = ~np.isnan(q)
+        return (
+            memory.scores(q),
+            memory.retrieve(q, clamp=False),
+            memory.retrieve(np.where(mask, q, 1), mask=mask),
+            memory.weights(q[:2]),
+            *memory.nearest(q, 5),
+        )
+
+    for i, similarity in enumerate(SIMILARITIES):
+        rng = np.random.default_rng([i, 7])
+        n, n_features = [(1100, 9), (140, 19), (30, 260)][i % 3]
+        m = gaps(rng, domain(rng, similarity, (n, n_features), dtype))
+        q = gaps(rng, domain(rng, similarity, (7, n_features), dtype))
+        q[3] = domain(rng, similarity, (n_features,), dtype, positive=True)
+        for ours in transforms(similarity):
+            yield (
+                f"{kind} missing {similarity} {ours}",
+                lambda m=m, q=q, k={"similarity": similarity} | ours: case(m, q, None, k),
+            )
+    rng = np.random.default_rng(11)
+    m = gaps(rng, numbers(rng, (1100, 9), dtype, positive=True))
+    q = gaps(rng, numbers(rng, (7, 9), dtype, positive=True))
+    v = gaps(rng, numbers(rng, (1100, 3), dtype))
+    for separation, theirs in SEPARATIONS:
+        for similarity in ("dot", "cosine"):
+            equation = {"similarity": similarity, "separation": separation} | theirs
+            yield (
+                f"{kind} missing {similarity} {separation} {theirs}",
+                lambda k=equation: case(m, q, v, k),
+            )
 
 
 def main() -> None:

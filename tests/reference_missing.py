@@ -53,9 +53,7 @@ def pair(
         raw = raw * (np.sqrt(stretch) if name == "euclidean" else stretch)
     if name not in reference.DISTANCES:
         return raw
-    return reference.TRANSFORMS[transform or "negative"](
-        raw, eps, gamma, name == "sqeuclidean"
-    )
+    return reference.TRANSFORMS[transform or "negative"](raw, eps, gamma, name == "sqeuclidean")
 
 
 def similarity(
@@ -153,7 +151,7 @@ def recall(
     clamp: bool = True,
     **equation,
 ) -> Recall:
-    """One query, `n_steps` times: what it knew stays in every step, the rest is answered anew."""
+    """One query, `n_steps` times: what it knew stays, the rest is answered anew."""
     first = reference.real(query)
     states = [first]
     for _ in range(n_steps):

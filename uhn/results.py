@@ -380,7 +380,9 @@ def recall_of_memory(
             following = way[-1].copy()
             # The bits of an answer do not depend on its neighbours: this is the way it went.
             known = _known(way[-1][moves])
-            following[moves] = memory.retrieve(way[-1][moves], mask=known, clamp=False)
+            following[moves] = memory.retrieve(
+                way[-1][moves], mask=known, clamp=t == 0 and clamp
+            )
             if clamp:  # what the query knew stays
                 following = np.where(np.isnan(way[0]), following, way[0])
             way.append(following)
