@@ -119,6 +119,7 @@ PYTHON_LAYERS = {
     "results": 1,
     "theory": 1,
     "datasets": 1,
+    "convert": 2,
     "models": 2,
     "analysis": 3,
     "plot": 3,
