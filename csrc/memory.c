@@ -494,7 +494,8 @@ uhn_status uhn_check_rows(uhn_dtype dtype, const void *rows, size_t n_rows, size
     return check_rows(dtype, rows, n_rows, n_columns, equation, what, 0, run, error);
 }
 
-/* Looks at the rows [first, last) of a chunk that were not looked at yet; the lock is held. */
+/* Looks at the rows [first, last) of a chunk that were not looked at yet. No lock is held while a
+ * disk is read: two threads may look at the same rows, and find the same. */
 static uhn_status look_at_chunk(uhn_chunk *chunk, const uhn_memory *memory, size_t before,
                                 size_t first, size_t last, const uhn_run *run,
                                 uhn_error *error) {
@@ -502,7 +503,7 @@ static uhn_status look_at_chunk(uhn_chunk *chunk, const uhn_memory *memory, size
     const size_t row = memory->n_features * size, value = memory->n_values * size;
     for (size_t block = first / UHN_LOOK_ROWS; block * UHN_LOOK_ROWS < last; block++) {
         const uint64_t bit = (uint64_t)1 << (block % 64);
-        if (chunk->seen[block / 64] & bit) continue;
+        if (__atomic_load_n(&chunk->seen[block / 64], __ATOMIC_RELAXED) & bit) continue;
         const size_t r = block * UHN_LOOK_ROWS;
         const size_t n = UHN_MIN(chunk->n_rows - r, (size_t)UHN_LOOK_ROWS);
         uhn_status status =
@@ -512,7 +513,7 @@ static uhn_status look_at_chunk(uhn_chunk *chunk, const uhn_memory *memory, size
             status = check_rows(memory->dtype, chunk->values + r * value, n, memory->n_values,
                                 NULL, "values", before + r, run, error);
         if (status != UHN_OK) return status;
-        chunk->seen[block / 64] |= bit;
+        __atomic_fetch_or(&chunk->seen[block / 64], bit, __ATOMIC_RELAXED);
     }
     return UHN_OK;
 }
@@ -526,10 +527,8 @@ uhn_status uhn_list_look(uhn_list *list, const uhn_memory *memory, size_t start,
         const size_t first = UHN_MAX(start, span->first);
         const size_t last = UHN_MIN(stop, span->first + span->n_rows);
         if (!chunk->seen || first >= last) continue;
-        pthread_mutex_lock(&chunk->lock);
         status = look_at_chunk(chunk, memory, span->first, first - span->first,
                                last - span->first, run, error);
-        pthread_mutex_unlock(&chunk->lock);
     }
     return status;
 }

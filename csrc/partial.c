@@ -389,7 +389,6 @@ uhn_status uhn_partial_new(const uhn_memory *memory, const uhn_equation *equatio
     if (status == UHN_OK && (start > stop || stop > list->n_rows))
         status = uhn_fail(error, UHN_BAD_SHAPE, "rows [%zu, %zu) are not within the %zu stored",
                           start, stop, list->n_rows);
-    if (status == UHN_OK) status = uhn_list_look(list, memory, start, stop, run, error);
     if (status == UHN_OK) {
         p = partial_new(memory->dtype, equation, n_queries, memory->n_values);
         if (!p || !add_range(p, memory->first_row + start, memory->first_row + stop))
@@ -401,7 +400,8 @@ uhn_status uhn_partial_new(const uhn_memory *memory, const uhn_equation *equatio
                                .start = start,
                                .stop = stop,
                                .queries = queries,
-                               .n_queries = n_queries};
+                               .n_queries = n_queries,
+                               .look = memory};
         uhn_pass pass = {.shape = uhn_shape_of(equation, memory->dtype, memory->n_features,
                                                memory->n_values),
                          .problems = &problem,

@@ -25,6 +25,7 @@ LAYERS = {
     "uhn": 0,  # the public face: every layer implements some of it
     "platform": 0,
     "threads": 0,
+    "pages": 0,
     "elementary": 1,
     "scalar": 1,
     "kernels": 1,

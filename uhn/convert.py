@@ -612,6 +612,8 @@ def _export(
         for row in range(0, shape[0], step):
             block = _memory_read(memory, part, row, min(step, shape[0] - row))
             yield _cast(part, block, wanted, row)
+            if done * 8 // _io._SYNC != (done + block.size) * 8 // _io._SYNC:
+                _io._data_sync(file)
             done += block.size
             advance(0.5 + done / total / 2)
 

@@ -78,6 +78,7 @@ _KEYWORDS: dict[str, tuple[type, ...]] = {
 }
 _ALIGN = 64
 _PIECE = 1 << 22  # bytes that are read or written at once
+_SYNC = 1 << 24  # bytes after which a file that is written is synchronised with the disk
 _LARGEST = 2**63 - 1
 
 
@@ -580,14 +581,20 @@ def _header_bytes(
     return len(text).to_bytes(8, "little") + text
 
 
+_data_sync = getattr(os, "fdatasync", os.fsync)
+
+
 def _write_exactly(file: int, data: memoryview | bytes, start: int) -> None:
     """Writes all of it: a disk that fills up may take a part and say nothing."""
-    view = memoryview(data)
+    view, begin = memoryview(data), start
     while view:
         n = os.pwrite(file, view, start)
         if n <= 0:
             raise OSError(errno.ENOSPC, "nothing more could be written")
         view, start = view[n:], start + n
+    # Now and then, for nobody can interrupt a synchronisation of all at the end.
+    if start // _SYNC > begin // _SYNC:
+        _data_sync(file)
 
 
 def _write_part(
