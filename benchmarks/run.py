@@ -26,6 +26,7 @@ try:
     import distances
     import dynamics
     import measure
+    import out_of_core
     import published
     import sdm
     import softmax
@@ -122,6 +123,13 @@ ROWS = {
     ),
     "sdm-batch": Row(
         sdm.batch, "sparse distributed memory, 64 queries, 1,000,000 x 1024 bits", threads=(1,)
+    ),
+    "file-cold": Row(
+        out_of_core.cold, "softmax, 680,000 x 784 in a file that is not in memory"
+    ),
+    "file-warm": Row(out_of_core.warm, "softmax, 680,000 x 784 in a file that is in memory"),
+    "file-scratch": Row(
+        out_of_core.scratch, "softmax, 64 queries, 680,000 x 784 in a file: extra memory"
     ),
     "published": Row(
         published.similarity_experiment, "published similarity experiment, 86,610 trials"

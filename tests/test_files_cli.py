@@ -579,6 +579,7 @@ def child(code: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA counts mappings on Linux only")
+@pytest.mark.skipif("UHN_SANITIZED" in os.environ, reason="a sanitizer needs memory of its own")
 def test_files_larger_than_the_allowed_memory() -> None:
     """128 MB of float64, 32 MB more than the interpreter has: as they are, cast, and back."""
     with open("rows.npy", "wb") as file:

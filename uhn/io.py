@@ -724,7 +724,8 @@ def save(
     Notes
     -----
     A temporary file in the same folder (``.uhn-*.tmp``) is written in pieces of 4 MB, its size
-    checked, synchronised with the disk and renamed, and then the folder synchronised. A process
+    checked, synchronised with the disk and renamed, and then the folder synchronised; numbers
+    are synchronised every 16 MB, so that Ctrl-C never has to wait for all of them. A process
     that is killed meanwhile leaves the temporary file, which can be deleted. A replaced file
     keeps its permissions.
     """
