@@ -90,13 +90,13 @@ def test_info_says_what_is_in_a_file(capsys: pytest.CaptureFixture[str]) -> None
     assert status == 0 and "similarities" in json.loads(out)
 
 
-def test_info_of_a_huge_file_is_instant(capsys: pytest.CaptureFixture[str]) -> None:
-    """A file of 1 TB, nearly all of it a hole."""
-    uhn.Memory(ROWS[:1]).save(OUT)
-    raw = Path(OUT).read_bytes()
+def hole(path: str, n_bytes: int) -> None:
+    """A memory so large, nearly all of it a hole in the file."""
+    uhn.Memory(ROWS[:1]).save(path)
+    raw = Path(path).read_bytes()
     length = 8 + int.from_bytes(raw[:8], "little")
     header = json.loads(raw[8:length])
-    n = 2**40 // 56
+    n = n_bytes // 56
     header["patterns"] |= {"shape": [n, 7], "data_offsets": [0, n * 56]}
     meta = header["__metadata__"]
     meta["sha256.header"] = uhn.io.fingerprint(
@@ -106,9 +106,17 @@ def test_info_of_a_huge_file_is_instant(capsys: pytest.CaptureFixture[str]) -> N
     )
     text = json.dumps(header).encode().ljust(length)
     text += b" " * (-len(text) % 8)
-    with open(OUT, "wb") as file:
+    with open(path, "wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        file.truncate(8 + len(text) + n * 56)
+        try:
+            file.truncate(8 + len(text) + n * 56)
+        except OSError as error:
+            pytest.skip(f"this file system has no such sparse file: {error}")
+
+
+def test_info_of_a_huge_file_is_instant(capsys: pytest.CaptureFixture[str]) -> None:
+    """A file of 1 TB."""
+    hole(OUT, 2**40)
     started = time.perf_counter()
     status, out, _ = run(capsys, "info", OUT)
     assert status == 0 and "1.1 TB" in out
@@ -615,43 +623,41 @@ def test_files_larger_than_the_allowed_memory() -> None:
 
 
 INTERRUPTED = """
-import sys, uhn.convert, uhn.experiments
+import sys, uhn.convert, uhn.experiments, uhn.io
 from uhn.__main__ import main
-print("ready", flush=True)
-sys.exit(main(eval(sys.stdin.readline())))
+
+def open_and_say(name, opened=uhn.io._open_regular):
+    print("working", flush=True)
+    return opened(name)
+
+uhn.io._open_regular = open_and_say
+sys.exit(main(sys.argv[1:]))
 """
 
 
 @pytest.mark.parametrize("command", ["convert", "verify"])
 def test_interrupt_ends_with_130_and_leaves_the_old_file(command: str) -> None:
     """Ctrl-C in the middle: the old file is there, and nothing else."""
-    n = 2**20
-    with open("rows.npy", "wb") as file:
-        head = {"descr": "<f8", "fortran_order": False, "shape": (n, 128)}
-        np.lib.format.write_array_header_1_0(file, head)
-        file.truncate(file.tell() + n * 1024)
     uhn.Memory(ROWS).save(OUT)
-    if command == "verify":
-        raw = Path(OUT).read_bytes()
-        uhn.io.save(uhn.Memory(ROWS), "rows.npy")
-    before = sorted(os.listdir())
     raw = Path(OUT).read_bytes()
-    arguments = ["convert", "rows.npy", OUT, "--dtype", "float32"]
-    if command == "verify":
-        arguments = ["verify", *["rows.npy"] * 100_000]
+    hole("large.uhn.safetensors", 2**33)
+    with open("rows.npy", "wb") as file:
+        head = {"descr": "<f8", "fortran_order": False, "shape": (2**21, 128)}
+        np.lib.format.write_array_header_1_0(file, head)
+        file.truncate(file.tell() + 2**31)
+    arguments = ["verify", "large.uhn.safetensors"]
+    if command == "convert":
+        arguments = ["convert", "rows.npy", OUT, "--dtype", "float32"]
     with subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        [sys.executable, "-c", INTERRUPTED, *arguments], stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
     ) as process:  # fmt: skip
-        assert process.stdin and process.stdout
-        assert process.stdout.readline() == "ready\n"
-        process.stdin.write(repr(arguments) + "\n")
-        process.stdin.flush()
-        time.sleep(0.4)
+        assert process.stdout and process.stdout.readline() == "working\n"
+        time.sleep(0.2)
         process.send_signal(signal.SIGINT)
         sent = time.monotonic()
         _, err = process.communicate(timeout=30)
         assert time.monotonic() - sent < 1.0  # with the interpreter's own end
     assert process.returncode == 130 and err == "stopped; nothing was finished\n"
-    assert sorted(os.listdir()) == before
+    assert sorted(os.listdir()) == ["large.uhn.safetensors", OUT, "rows.npy"]
     assert Path(OUT).read_bytes() == raw
