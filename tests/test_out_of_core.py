@@ -216,16 +216,18 @@ def test_the_first_question_reads_a_cold_file_once(tmp_path: Path) -> None:
     """
     path = tmp_path / "cold"
     rng = np.random.default_rng(1)
-    uhn.Memory(rng.normal(size=(16_000, 1024)).astype("f4")).save(path)
+    uhn.Memory(rng.normal(size=(32_000, 1024)).astype("f4")).save(path)
     size = path.stat().st_size
-    assert size > 60 * MB
-    with open(path, "rb") as file:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    with memory_group(56 * MB) as group:
-        said = ask(path, str(group))
+    assert size > 120 * MB
+    # Twice: pages of the first time may be on the account of whoever wrote the file.
+    for _ in range(2):
+        with open(path, "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        with memory_group(96 * MB) as group:
+            said = ask(path, str(group))
     if said["read"] == 0:
         pytest.skip("reads of this file system are not counted")
-    assert 0.5 * size < said["read"] < 1.3 * size, (said["read"], size)
+    assert 0.5 * size < said["read"] < 1.6 * size, (said["read"], size)
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
