@@ -27,6 +27,7 @@ try:
     import dynamics
     import imputation
     import measure
+    import out_of_core
     import published
     import sdm
     import shards
@@ -133,6 +134,13 @@ ROWS = {
         shards.throughput,
         "softmax, 256 queries, 98,304 x 784 in a file, a worker process for each thread",
         threads=(2,),
+    ),
+    "file-cold": Row(
+        out_of_core.cold, "softmax, 680,000 x 784 in a file that is not in memory"
+    ),
+    "file-warm": Row(out_of_core.warm, "softmax, 680,000 x 784 in a file that is in memory"),
+    "file-scratch": Row(
+        out_of_core.scratch, "softmax, 64 queries, 680,000 x 784 in a file: extra memory"
     ),
     "published": Row(
         published.similarity_experiment, "published similarity experiment, 86,610 trials"

@@ -604,19 +604,20 @@ static uhn_status look_at_rows(const uhn_chunk *chunk, const uhn_memory *memory,
 }
 
 /* Looks at the rows [first, last) of a span's chunk that were not looked at yet, whole blocks at a
- * time; the lock is held. A block in which only rows are bad that the span has no part in, because
+ * time. No lock is held while a disk is read: two threads may look at the same rows, and find the
+ * same. A block in which only rows are bad that the span has no part in, because
  * they were removed, is looked at again at every call. */
 static uhn_status look_at_span(const uhn_span *span, const uhn_memory *memory, size_t first,
                                size_t last, const uhn_run *run, uhn_error *error) {
     uhn_chunk *chunk = span->chunk;
     for (size_t block = first / UHN_LOOK_ROWS; block * UHN_LOOK_ROWS < last; block++) {
         const uint64_t bit = (uint64_t)1 << (block % 64);
-        if (chunk->seen[block / 64] & bit) continue;
+        if (__atomic_load_n(&chunk->seen[block / 64], __ATOMIC_RELAXED) & bit) continue;
         const size_t r = block * UHN_LOOK_ROWS;
         const size_t end = r + UHN_MIN(chunk->n_rows - r, (size_t)UHN_LOOK_ROWS);
         uhn_status status = look_at_rows(chunk, memory, r, end, 0, run, NULL);
         if (status == UHN_OK) {
-            chunk->seen[block / 64] |= bit;
+            __atomic_fetch_or(&chunk->seen[block / 64], bit, __ATOMIC_RELAXED);
             continue;
         }
         if (status != UHN_BAD_DATA)
@@ -639,10 +640,8 @@ uhn_status uhn_list_look(uhn_list *list, const uhn_memory *memory, size_t start,
         const size_t first = UHN_MAX(start, span->first);
         const size_t last = UHN_MIN(stop, span->first + span->n_rows);
         if (!chunk->seen || first >= last) continue;
-        pthread_mutex_lock(&chunk->lock);
         status = look_at_span(span, memory, uhn_span_at(span, first), uhn_span_at(span, last),
                               run, error);
-        pthread_mutex_unlock(&chunk->lock);
     }
     return status;
 }

@@ -421,7 +421,6 @@ uhn_status uhn_partial_for(uhn_purpose purpose, const uhn_memory *memory,
     if (status == UHN_OK && (start > stop || stop > list->n_rows))
         status = uhn_fail(error, UHN_BAD_SHAPE, "rows [%zu, %zu) are not within the %zu stored",
                           start, stop, list->n_rows);
-    if (status == UHN_OK) status = uhn_list_look(list, memory, start, stop, run, error);
     const bool bare = purpose != UHN_FOR_ANSWERS;
     if (status == UHN_OK) {
         p = partial_new(memory->dtype, &e, n_queries, bare ? 0 : memory->n_values);
@@ -435,7 +434,8 @@ uhn_status uhn_partial_for(uhn_purpose purpose, const uhn_memory *memory,
                                .stop = stop,
                                .queries = queries,
                                .n_queries = n_queries,
-                               .score_sums = score_sums};
+                               .score_sums = score_sums,
+                               .look = memory};
         uhn_pass pass = {.shape = uhn_shape_of(&e, memory->dtype, memory->n_features,
                                                memory->n_values),
                          .problems = &problem,

@@ -13,17 +13,33 @@
 #include "pass.h"
 
 #include "missing.h"
+#include "pages.h"
 #include "scalar.h"
 
 #include <stdatomic.h>
 
 /* ----------------------------------------------------------------------------------------- plan */
 
+/* Whether the rows may be more than memory keeps: those of a large file that was mapped. All blocks
+ * of queries go over one range of them before the next range is read. */
+static bool is_large(const uhn_pass *pass) {
+    enum { LARGE = 256 << 20 };
+    for (size_t i = 0; i < pass->n_problems; i++) {
+        const uhn_list *list = pass->problems[i].list;
+        for (size_t j = 0; j < list->n_spans; j++)
+            if (list->spans[j].chunk->seen &&
+                list->spans[j].n_rows * pass->shape.n_features > LARGE / pass->shape.size)
+                return true;
+    }
+    return false;
+}
+
 /* Splits the work. Blocks of queries are as large as leaves their features and sums in the second
  * level of cache together; ranges of rows are cut, at powers of two so that each is one node, until
  * there are enough tasks to keep the threads equally busy. */
 static void plan(uhn_pass *pass, int n_threads) {
     enum { CACHE = 320 << 10, MOST = 192, TASKS_A_THREAD = 8 };
+    enum { MOST_RANGES = 32, SUMS_BYTES = 64 << 20 };
     const uhn_shape *shape = &pass->shape;
     const size_t V = shape->kernels->vector, panel = V * shape->kernels->panel_vectors;
     size_t n_queries = 1, n_blocks = 1;
@@ -45,8 +61,13 @@ static void plan(uhn_pass *pass, int n_threads) {
     pass->range_blocks = 1;
     while (pass->range_blocks < n_blocks) pass->range_blocks *= 2;
     pass->n_ranges = 1;
-    if (n_threads > 1) {
-        const size_t wanted = (size_t)n_threads * TASKS_A_THREAD;
+    /* Each range has sums of its own for every query. */
+    const double answers = (double)n_queries * (double)(shape->n_values * shape->size);
+    const size_t n_parts = (size_t)UHN_MIN(UHN_MAX(SUMS_BYTES / answers, 1), MOST_RANGES);
+    pass->by_ranges = pass->n_query_blocks > 1 && n_parts > 1 && is_large(pass);
+    if (n_threads > 1 || pass->by_ranges) {
+        size_t wanted = (size_t)n_threads * TASKS_A_THREAD;
+        if (pass->by_ranges) wanted = UHN_MAX(wanted, pass->n_query_blocks * n_parts);
         while (pass->range_blocks > 1 && pass->n_problems * pass->n_query_blocks *
                                                  ((n_blocks - 1) / pass->range_blocks + 1) <
                                              wanted)
@@ -355,6 +376,13 @@ static tile load_tile(const uhn_pass *pass, const uhn_problem *problem, size_t r
         t.values = chunk->values + at * nv;
         if (statistic) t.scales = chunk->scales[statistic] + at * size;
         t.ahead = rows_ahead(list, span, at + n, nv);
+        if (!chunk->owned) {
+            const size_t end =
+                span->offset + UHN_MIN(span->n_rows, problem->stop - span->first);
+            uhn_pages_ahead(chunk->patterns, at * nf, (at + n) * nf, end * nf);
+            if (chunk->values != chunk->patterns && shape->project && !problem->width)
+                uhn_pages_ahead(chunk->values, at * nv, (at + n) * nv, end * nv);
+        }
     } else {
         /* Values that are the patterns all through the tile need not be gathered twice. */
         bool apart = false;
@@ -837,6 +865,9 @@ static uhn_status walk_range(walk *w, uhn_problem *problem, size_t first, size_t
             const size_t end = UHN_MIN((row / UHN_TILE + 1) * UHN_TILE, block_end);
             const tile t = load_tile(pass, problem, row - begin, end - row, s);
             status = uhn_loop_poll(loop, worker);
+            if (status == UHN_OK && problem->look)
+                status = uhn_list_look(problem->list, problem->look, row - begin, end - begin,
+                                       NULL, NULL);
             if (status == UHN_OK && !problem->given &&
                 shape->equation->similarity == UHN_SIM_custom)
                 status = custom_scores(pass, problem, first, n, &t, s);
@@ -874,12 +905,14 @@ static void keep_spare(scratch *s, uhn_node **nodes) {
 static uhn_status walk_task(void *context, size_t task, int worker, uhn_loop *loop) {
     walk *w = context;
     uhn_pass *pass = w->pass;
-    const size_t block = task / pass->n_ranges, range = task % pass->n_ranges;
+    const size_t n_blocks = pass->n_problems * pass->n_query_blocks;
+    const size_t block = pass->by_ranges ? task % n_blocks : task / pass->n_ranges;
+    const size_t range = pass->by_ranges ? task / n_blocks : task % pass->n_ranges;
     const size_t query_block = block % pass->n_query_blocks;
     uhn_problem *problem = &pass->problems[block / pass->n_query_blocks];
     const size_t first = query_block * pass->block_queries;
     scratch *s = &w->scratches[worker];
-    uhn_forest *forest = w->forests ? &w->forests[task] : NULL;
+    uhn_forest *forest = w->forests ? &w->forests[block * pass->n_ranges + range] : NULL;
     uhn_status status = UHN_OK;
     if (first >= problem->n_queries) return UHN_OK;
     const size_t n = UHN_MIN(pass->block_queries, problem->n_queries - first);
@@ -949,6 +982,22 @@ static uhn_status walk_task(void *context, size_t task, int worker, uhn_loop *lo
     return status;
 }
 
+/* Threads find what is wrong with rows that nobody has seen in any order; the caller is told of the
+ * first, whatever else went wrong. */
+static uhn_status find_unseen(uhn_pass *pass, uhn_status status) {
+    for (size_t i = 0; i < pass->n_problems; i++) {
+        const uhn_problem *problem = &pass->problems[i];
+        uhn_error error = {0};
+        if (!problem->look) continue;
+        const uhn_status seen = uhn_list_look(problem->list, problem->look, problem->start,
+                                              problem->stop, pass->run, &error);
+        if (seen == UHN_OK) continue;
+        if (pass->error) *pass->error = error;
+        return seen;
+    }
+    return status;
+}
+
 static uhn_status run_walk(walk *w) {
     uhn_pass *pass = w->pass;
     if (pass->error) *pass->error = (uhn_error){0};
@@ -977,6 +1026,7 @@ static uhn_status run_walk(walk *w) {
     free(w->forests);
     free(w->pending);
     pthread_mutex_destroy(&w->lock);
+    if (status != UHN_OK && status != UHN_STOPPED) status = find_unseen(pass, status);
     if (status != UHN_OK && pass->error && pass->error->status == UHN_OK)
         uhn_fail(pass->error, status, "%s", uhn_status_string(status));
     return status;

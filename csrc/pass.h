@@ -22,7 +22,8 @@ typedef struct uhn_problem {
     const char *queries;
     size_t n_queries;
     const char *given;
-    const uint8_t *mask; /* per query and row, 0 where the row has no say; NULL: all have */
+    const uhn_memory *look; /* looks at rows that were stored unseen; NULL: there are none */
+    const uint8_t *mask;    /* per query and row, 0 where the row has no say; NULL: all have */
     size_t mask_stride;
     const double *score_sums; /* per query, what scores are divided by; NULL: nothing */
     char *out;                /* NULL: nothing is finished */
@@ -54,6 +55,7 @@ struct uhn_pass {
     void *context;
     /* The plan, filled in when it runs. */
     size_t block_queries, n_query_blocks, n_ranges, range_blocks;
+    bool by_ranges; /* all queries before the next range of rows */
 };
 
 /* Runs a pass of a separation that keeps sums; every block of queries ends in `conclude`. */

@@ -155,7 +155,6 @@ uhn_status uhn_pass_begin(const uhn_memory *memory, const uhn_equation *equation
     *sums = NULL;
     if (error) *error = (uhn_error){0};
     uhn_status status = uhn_pass_check(memory, list, equation, queries, n_queries, run, error);
-    if (status == UHN_OK) status = uhn_list_look(list, memory, 0, list->n_rows, run, error);
     if (status != UHN_OK) {
         uhn_list_release(list);
         return status;
@@ -165,6 +164,7 @@ uhn_status uhn_pass_begin(const uhn_memory *memory, const uhn_equation *equation
                              .stop = list->n_rows,
                              .queries = queries,
                              .n_queries = n_queries,
+                             .look = memory,
                              .out = out};
     *pass = (uhn_pass){.shape = uhn_shape_of(equation, memory->dtype, memory->n_features,
                                              memory->n_values),

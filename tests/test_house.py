@@ -25,6 +25,7 @@ LAYERS = {
     "uhn": 0,  # the public face: every layer implements some of it
     "platform": 0,
     "threads": 0,
+    "pages": 0,
     "elementary": 1,
     "scalar": 1,
     "kernels": 1,
@@ -123,6 +124,7 @@ PYTHON_LAYERS = {
     "results": 1,
     "theory": 1,
     "datasets": 1,
+    "convert": 2,
     "models": 2,
     "living": 2,
     "analysis": 3,

@@ -1,4 +1,4 @@
-"""The command line: ``python -m uhn capacity | reproduce | theory | info``."""
+"""The command line: ``python -m uhn capacity | reproduce | theory | info | verify | ...``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import uhn
+import uhn.io
 
 __all__ = ["main"]
 
@@ -41,8 +42,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     info = commands.add_parser(
-        "info", help="version, processor, the tables, data sets and experiments"
+        "info",
+        help="version, processor, the tables, data sets and experiments; or what a file holds",
     )
+    info.add_argument("file", nargs="?", metavar="FILE", help="a memory (*.uhn.safetensors)")
     info.add_argument("--json", action="store_true", help="print JSON instead of text")
     info.set_defaults(run=_info)
 
@@ -146,6 +149,18 @@ def _parser() -> argparse.ArgumentParser:
     _add_running(reproduce)
     reproduce.set_defaults(run=_reproduce)
 
+    verify = commands.add_parser(
+        "verify",
+        help="check all of memories in files: headers, checksums, numbers",
+        description="Reads all of each file. The exit status is 0 if all are good, 1 if one is "
+        "damaged, 2 if one cannot be opened.",
+    )
+    verify.add_argument("files", nargs="+", metavar="FILE")
+    _add_output(verify)
+    verify.set_defaults(run=_verify)
+
+    _add_convert(commands)
+
     theory = commands.add_parser(
         "theory",
         help="classical laws of capacity: simulations over theory",
@@ -160,6 +175,44 @@ def _parser() -> argparse.ArgumentParser:
     _add_running(theory, runs=False)
     theory.set_defaults(run=_theory)
     return parser
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    parser.add_argument(
+        "--progress", action="store_true", help="show progress even if stderr is no terminal"
+    )
+
+
+def _add_convert(commands: Any) -> None:
+    convert = commands.add_parser(
+        "convert",
+        help="numbers of a .npy, .npz, .csv or .safetensors file to a memory, or back",
+        description="The endings say what SOURCE and DEST are; a memory is *.uhn.safetensors. "
+        "Files larger than RAM are read and written in pieces.",
+        epilog="A memory made from a memory has its keywords where none are given.",
+    )
+    add = convert.add_argument
+    add("source", metavar="SOURCE")
+    add("destination", metavar="DEST")
+    add(
+        "--array",
+        metavar="NAME",
+        help="patterns in a .npz or .safetensors (default: 'patterns', or the only one); or "
+        "what of a memory to write: patterns (default), values or prior",
+    )
+    add("--values", metavar="NAME", help="values: a name in SOURCE, or a file of its kind")
+    add("--prior", metavar="NAME", help="prior weights, likewise")
+    add("--dtype", choices=("float32", "float64"), help="(default: that of SOURCE)")
+    add("--skip", type=int, default=0, metavar="N", help="leave out N lines of a .csv")
+    for name, kinds in uhn.io._KEYWORDS.items():
+        flag = "--" + name.replace("_", "-")
+        if bool in kinds:
+            add(flag, action=argparse.BooleanOptionalAction, default=None)
+        else:
+            add(flag, type=float if float in kinds else kinds[0], default=None, metavar="X")
+    _add_output(convert)
+    convert.set_defaults(run=_convert)
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
@@ -452,10 +505,127 @@ def _theory(options: argparse.Namespace) -> int:
     return 0
 
 
+def _bytes(n: float) -> str:
+    units = ["bytes", "KB", "MB", "GB", "TB"]
+    while n >= 999.95 and len(units) > 1:
+        n /= 1000
+        del units[0]
+    return f"{n:.0f} bytes" if units[0] == "bytes" else f"{n:.1f} {units[0]}"
+
+
+def _describe(said: dict[str, Any]) -> None:
+    print(f"{said['path']}: {_bytes(said['n_bytes'])}")
+    print(f"format {said['format_version']}, written by uhn {said['library_version']}")
+    print(", ".join(f"{name}={value!r}" for name, value in said["keywords"].items()))
+    if not said["tensors"]:
+        print("an empty memory")
+    for name, tensor in said["tensors"].items():
+        shape = " x ".join(map("{:,}".format, tensor["shape"]))
+        print(
+            f"{name.ljust(8)}  {shape} {said['dtype']}, {_bytes(tensor['n_bytes'])} at byte "
+            f"{tensor['offset']}, SHA-256 {tensor['sha256']}"
+        )
+
+
+def _info_file(options: argparse.Namespace) -> int:
+    try:
+        said = uhn.io.describe(options.file)
+    except ValueError as error:
+        return _bad_file(options, error)
+    if options.json:
+        print(json.dumps(said, indent=1))
+    else:
+        _describe(said)
+    return 0
+
+
+def _bad_file(options: argparse.Namespace, error: ValueError) -> int:
+    """The arguments were good; what they name is not."""
+    print(f"python -m uhn {options.command}: error: {error}", file=sys.stderr)
+    return 1
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from uhn.experiments.running import _bar
+
+    rows: list[dict[str, Any]] = []
+    statuses = set()
+    for path in options.files:
+        started = time.monotonic()
+        problem = None
+        try:
+            with _bar(True if options.progress else None, path) as advance:
+                uhn.io.verify(path, on_progress=_steps(advance))
+        except ValueError as error:
+            problem = str(error)
+            statuses.add(1)
+        except OSError as error:
+            problem = f"{path}: {error.strerror or error}"
+            statuses.add(2 if isinstance(error, FileNotFoundError) else 1)
+        seconds = round(time.monotonic() - started, 3)
+        rows.append({"path": path, "good": problem is None, "problem": problem})
+        rows[-1]["seconds"] = seconds
+        if not options.json:
+            print(problem or f"{path}: good", flush=True)
+    if options.json:
+        print(json.dumps(rows, indent=1))
+    return min(statuses, default=0)
+
+
+def _steps(advance: Callable[[float], object]) -> Callable[[float], None]:
+    """From the fraction that is done to what was done since the last time."""
+    last = 0.0
+
+    def on_progress(done: float) -> None:
+        nonlocal last
+        advance(done - last)
+        last = done
+
+    return on_progress
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from uhn.convert import FileError, convert
+    from uhn.experiments.running import _bar
+
+    given = {name: getattr(options, name) for name in uhn.io._KEYWORDS}
+    keywords = {name: value for name, value in given.items() if value is not None}
+    started = time.monotonic()
+    try:
+        with _bar(True if options.progress else None, options.destination) as advance:
+            said = convert(
+                options.source,
+                options.destination,
+                array=options.array,
+                values=options.values,
+                prior=options.prior,
+                dtype=options.dtype,
+                skip=options.skip,
+                on_progress=_steps(advance),
+                **keywords,
+            )
+    except FileError as error:
+        return _bad_file(options, error)
+    seconds = time.monotonic() - started
+    if options.json:
+        print(json.dumps({**said, "seconds": round(seconds, 3)}, indent=1))
+    elif "keywords" in said:
+        _describe(said)
+    else:
+        arrays = "; ".join(
+            f"{name} {' x '.join(map('{:,}'.format, shape))}"
+            for name, shape in said["arrays"].items()
+        )
+        print(f"{said['path']}: {_bytes(said['n_bytes'])}, {said['dtype']}, {arrays}")
+    return 0
+
+
 def _info(options: argparse.Namespace) -> int:
     from uhn import datasets
     from uhn.experiments import EXPERIMENTS, STUDIES
 
+    if options.file is not None:
+        return _info_file(options)
     cpu = uhn.cpu_info()
     tables = {
         "similarities": uhn.similarities(),

@@ -47,7 +47,7 @@ import re
 import secrets
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +79,7 @@ _KEYWORDS: dict[str, tuple[type, ...]] = {
 }
 _ALIGN = 64
 _PIECE = 1 << 22  # bytes that are read or written at once
+_SYNC = 1 << 24  # bytes after which a file that is written is synchronised with the disk
 _LARGEST = 2**63 - 1
 
 
@@ -301,23 +302,29 @@ def _read_exactly(file: int, target: memoryview, start: int) -> None:
         start += len(piece)
 
 
+def _open_regular(name: str) -> int:
+    """A descriptor of a regular file; anything else is a ValueError."""
+    # Looked at before it is opened, as opening a device may do something; and after it.
+    problem = _not_regular(os.lstat(name).st_mode)
+    if problem:
+        raise ValueError(problem)
+    file = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    problem = _not_regular(os.fstat(file).st_mode)
+    if problem:
+        os.close(file)
+        raise ValueError(problem)
+    return file
+
+
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[int, int, _Header]]:
     """Descriptor, size and header of a file; each ValueError inside gets the file's name."""
     name = _name(path)
     try:
-        # Looked at before it is opened, as opening a device may do something; and after it.
-        problem = _not_regular(os.lstat(name).st_mode)
-        if problem:
-            raise ValueError(problem)
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        file = os.open(name, flags)
+        file = _open_regular(name)
         try:
-            status = os.fstat(file)
-            problem = _not_regular(status.st_mode)
-            if problem:
-                raise ValueError(problem)
-            yield file, status.st_size, _read_header(file, status.st_size)
+            size = os.fstat(file).st_size
+            yield file, size, _read_header(file, size)
         finally:
             os.close(file)
     except (ValueError, TypeError, OverflowError) as error:
@@ -360,7 +367,9 @@ def _take_rows(file: int, size: int, header: _Header, mmap: bool) -> list[Any]:
     return rows
 
 
-def _check_tensor(file: int, name: str, tensor: _Tensor) -> None:
+def _check_tensor(
+    file: int, name: str, tensor: _Tensor, advance: Callable[[int], object]
+) -> None:
     """The numbers have their checksum and are finite."""
     digest = hashlib.sha256()
     buffer = bytearray(min(_PIECE, tensor.n_bytes))
@@ -373,6 +382,7 @@ def _check_tensor(file: int, name: str, tensor: _Tensor) -> None:
             finite = np.isfinite(np.frombuffer(view, tensor.native))
             if not finite.all():
                 bad = done // tensor.native.itemsize + int(np.argmin(finite))
+        advance(len(view))
     if digest.hexdigest() != tensor.sha256:
         raise ValueError(
             f"{name} have SHA-256 {digest.hexdigest()}, but the header says {tensor.sha256}: "
@@ -425,11 +435,36 @@ def load(path: str | os.PathLike[str], mmap: bool = True, *, verify: bool = Fals
     """
     if type(mmap) is not bool or type(verify) is not bool:
         raise TypeError("mmap and verify can be True or False only")
+    return _load(path, mmap, verify, None)
+
+
+def _counter(
+    total: int, on_progress: Callable[[float], object] | None
+) -> Callable[[int], object]:
+    """A function to call with the bytes done since its last call, which tells the fraction."""
+    done = 0
+
+    def advance(n_bytes: int) -> None:
+        nonlocal done
+        done += n_bytes
+        if on_progress is not None:
+            on_progress(done / max(total, 1))
+
+    return advance
+
+
+def _load(
+    path: str | os.PathLike[str],
+    mmap: bool,
+    verify: bool,
+    on_progress: Callable[[float], object] | None,
+) -> Memory:
     with _opened(path) as (file, size, header):
         empty = Memory(**header.keywords)
         if verify:
+            advance = _counter(sum(t.n_bytes for t in header.tensors.values()), on_progress)
             for name, tensor in header.tensors.items():
-                _check_tensor(file, name, tensor)
+                _check_tensor(file, name, tensor, advance)
         if not header.tensors:
             return empty
         patterns, values, prior = _take_rows(file, size, header, mmap)
@@ -438,12 +473,16 @@ def load(path: str | os.PathLike[str], mmap: bool = True, *, verify: bool = Fals
         return Memory(patterns, values, prior=prior, **header.keywords)
 
 
-def verify(path: str | os.PathLike[str]) -> None:
+def verify(
+    path: str | os.PathLike[str], *, on_progress: Callable[[float], object] | None = None
+) -> None:
     """Check all of a file: what `load` checks, the checksums, and that all numbers are finite.
 
     Parameters
     ----------
     path : str or path-like
+    on_progress : callable, optional
+        Called with the fraction that is done, now and then.
 
     Raises
     ------
@@ -452,7 +491,7 @@ def verify(path: str | os.PathLike[str]) -> None:
     OSError
         If it cannot be opened or read.
     """
-    load(path, verify=True)
+    _load(path, True, True, on_progress)
 
 
 def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -545,18 +584,29 @@ def _header_bytes(
     return len(text).to_bytes(8, "little") + text
 
 
+_data_sync = getattr(os, "fdatasync", os.fsync)
+
+
 def _write_exactly(file: int, data: memoryview | bytes, start: int) -> None:
     """Writes all of it: a disk that fills up may take a part and say nothing."""
-    view = memoryview(data)
+    view, begin = memoryview(data), start
     while view:
         n = os.pwrite(file, view, start)
         if n <= 0:
             raise OSError(errno.ENOSPC, "nothing more could be written")
         view, start = view[n:], start + n
+    # Now and then, for nobody can interrupt a synchronisation of all at the end.
+    if start // _SYNC > begin // _SYNC:
+        _data_sync(file)
 
 
 def _write_part(
-    file: int, memory: Memory, name: str, shape: list[int], start: int
+    file: int,
+    memory: Memory,
+    name: str,
+    shape: list[int],
+    start: int,
+    advance: Callable[[int], object],
 ) -> tuple[int, str]:
     """Writes a part piece by piece, and returns where it ends and its SHA-256."""
     digest = hashlib.sha256()
@@ -570,10 +620,13 @@ def _write_part(
         digest.update(data)
         _write_exactly(file, data, start)
         start += len(data)
+        advance(len(data))
     return start, digest.hexdigest()
 
 
-def _write(file: int, memory: Memory) -> None:
+def _write(
+    file: int, memory: Memory, on_progress: Callable[[float], object] | None = None
+) -> None:
     """The whole file: first the numbers, then the header, which has their checksums."""
     keywords = json.dumps(_keywords_of(memory), allow_nan=False)
     shapes: dict[str, list[int]] = {}
@@ -587,8 +640,10 @@ def _write(file: int, memory: Memory) -> None:
     dtype = "F32" if memory.dtype == np.float32 else "F64"
     digests = dict.fromkeys(shapes, "0" * 64)
     end = len(_header_bytes(keywords, dtype, shapes, digests))
+    item = 4 if dtype == "F32" else 8
+    advance = _counter(sum(map(math.prod, shapes.values())) * item, on_progress)
     for name, shape in shapes.items():
-        end, digests[name] = _write_part(file, memory, name, shape, end)
+        end, digests[name] = _write_part(file, memory, name, shape, end, advance)
     _write_exactly(file, _header_bytes(keywords, dtype, shapes, digests), 0)
     if os.fstat(file).st_size != end:
         raise OSError(
@@ -609,7 +664,45 @@ def _sync_folder(folder: str) -> None:
         os.close(file)
 
 
-def save(memory: Memory, path: str | os.PathLike[str]) -> None:
+@contextlib.contextmanager
+def _replacing(path: str | os.PathLike[str]) -> Iterator[int]:
+    """A new file, open for writing, that takes the path when all has gone well.
+
+    Until then the path keeps what it has, and afterwards nothing is left over. Whoever writes
+    synchronises the file with the disk.
+    """
+    name = _name(path)
+    mode = None
+    with contextlib.suppress(FileNotFoundError):
+        mode = os.lstat(name).st_mode
+        problem = _not_regular(mode)
+        if problem:
+            raise ValueError(f"{name}: {problem}; only a regular file can be replaced")
+    folder = os.path.dirname(name) or os.curdir
+    temporary = os.path.join(folder, f".uhn-{secrets.token_hex(8)}.tmp")
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    file = os.open(temporary, flags, 0o666)
+    try:
+        try:
+            if mode is not None:
+                os.fchmod(file, stat.S_IMODE(mode))
+            yield file
+        finally:
+            os.close(file)
+        os.replace(temporary, name)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    _sync_folder(folder)
+
+
+def save(
+    memory: Memory,
+    path: str | os.PathLike[str],
+    *,
+    on_progress: Callable[[float], object] | None = None,
+) -> None:
     """Write a memory to a file.
 
     At any moment the path holds the old file or the new one, whole.
@@ -621,6 +714,8 @@ def save(memory: Memory, path: str | os.PathLike[str]) -> None:
     path : str or path-like
         Of a regular file, which is replaced, or of none. By custom it ends in
         ``.uhn.safetensors``.
+    on_progress : callable, optional
+        Called with the fraction that is written, now and then.
 
     Raises
     ------
@@ -632,33 +727,12 @@ def save(memory: Memory, path: str | os.PathLike[str]) -> None:
     Notes
     -----
     A temporary file in the same folder (``.uhn-*.tmp``) is written in pieces of 4 MB, its size
-    checked, synchronised with the disk and renamed, and then the folder synchronised. A process
+    checked, synchronised with the disk and renamed, and then the folder synchronised; numbers
+    are synchronised every 16 MB, so that Ctrl-C never has to wait for all of them. A process
     that is killed meanwhile leaves the temporary file, which can be deleted. A replaced file
     keeps its permissions.
     """
     if not isinstance(memory, Memory):
         raise TypeError(f"memory must be a uhn.Memory, not {type(memory).__name__}")
-    name = _name(path)
-    mode = None
-    with contextlib.suppress(FileNotFoundError):
-        mode = os.lstat(name).st_mode
-        problem = _not_regular(mode)
-        if problem:
-            raise ValueError(f"{name}: {problem}; a memory is saved in a regular file")
-    folder = os.path.dirname(name) or os.curdir
-    temporary = os.path.join(folder, f".uhn-{secrets.token_hex(8)}.tmp")
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-    file = os.open(temporary, flags, 0o666)
-    try:
-        try:
-            if mode is not None:
-                os.fchmod(file, stat.S_IMODE(mode))
-            _write(file, memory.copy())
-        finally:
-            os.close(file)
-        os.replace(temporary, name)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    _sync_folder(folder)
+    with _replacing(path) as file:
+        _write(file, memory.copy(), on_progress)
