@@ -634,8 +634,9 @@ static uhn_status look_at_span(const uhn_span *span, const uhn_memory *memory, s
 uhn_status uhn_list_look(uhn_list *list, const uhn_memory *memory, size_t start, size_t stop,
                          const uhn_run *run, uhn_error *error) {
     uhn_status status = UHN_OK;
-    for (size_t i = 0; i < list->n_spans && status == UHN_OK; i++) {
-        const uhn_span *span = &list->spans[i];
+    const uhn_span *end = list->spans + list->n_spans;
+    for (const uhn_span *span = uhn_list_span(list, start);
+         span < end && span->first < stop && status == UHN_OK; span++) {
         uhn_chunk *chunk = span->chunk;
         const size_t first = UHN_MAX(start, span->first);
         const size_t last = UHN_MIN(stop, span->first + span->n_rows);
