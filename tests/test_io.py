@@ -1102,3 +1102,22 @@ def test_what_the_official_package_refuses_we_refuse(tmp_path: Path) -> None:
         assert theirs or not ours, raw
         verdicts[theirs, ours] += 1
     assert verdicts[False, False] > 200 and verdicts[True, False] > 10, verdicts
+
+
+def test_gaps_are_verified_where_they_are_meant(tmp_path: Path) -> None:
+    """NaN is a number of a memory with gaps; infinity of none, and NaN of no other."""
+    rows = np.array([[1.0, np.nan], [2.0, 3.0]])
+    path = tmp_path / "gaps.uhn.safetensors"
+    memory = uhn.Memory(rows, nan="missing", similarity="euclidean", separation="max")
+    memory.save(path)
+    uhn.io.verify(path)
+    query = [np.nan, 2.5]
+    for mapped in (True, False):
+        again = uhn.load(path, mapped, verify=True)
+        assert again.nan == "missing"
+        assert again.retrieve(query).tobytes() == memory.retrieve(query).tobytes()
+    raw = path.read_bytes()
+    at = raw.index(np.float64(3).tobytes())
+    path.write_bytes(raw[:at] + np.float64(np.inf).tobytes() + raw[at + 8 :])
+    with pytest.raises(ValueError, match="is damaged"):
+        uhn.io.verify(path)

@@ -195,8 +195,7 @@ def _map_file(path: str, sha256: str, verify: bool) -> _Opened:
             raise ValueError("it is another file than when the memory was opened")
         place, state = _place(os.fstat(file))
         if verify:
-            for name, tensor in header.tensors.items():
-                io._check_tensor(file, name, tensor)
+            io._check_tensors(file, header, None)
         arrays = io._take_rows(file, size, header, True)
         rows = dict(zip(io._PARTS, arrays, strict=True))
         return _Opened(rows, header.keywords, place, state, verify)

@@ -367,10 +367,20 @@ def _take_rows(file: int, size: int, header: _Header, mmap: bool) -> list[Any]:
     return rows
 
 
-def _check_tensor(
-    file: int, name: str, tensor: _Tensor, advance: Callable[[int], object]
+def _check_tensors(
+    file: int, header: _Header, on_progress: Callable[[float], object] | None
 ) -> None:
-    """The numbers have their checksum and are finite."""
+    """All numbers have their checksum and are what the memory takes."""
+    advance = _counter(sum(t.n_bytes for t in header.tensors.values()), on_progress)
+    for name, tensor in header.tensors.items():
+        gaps = header.keywords.get("nan") == "missing" and name != "prior"
+        _check_tensor(file, name, tensor, gaps, advance)
+
+
+def _check_tensor(
+    file: int, name: str, tensor: _Tensor, gaps: bool, advance: Callable[[int], object]
+) -> None:
+    """The numbers have their checksum and are finite or, with `gaps`, NaN."""
     digest = hashlib.sha256()
     buffer = bytearray(min(_PIECE, tensor.n_bytes))
     bad = None
@@ -379,7 +389,8 @@ def _check_tensor(
         _read_exactly(file, view, tensor.start + done)
         digest.update(view)
         if bad is None:
-            finite = np.isfinite(np.frombuffer(view, tensor.native))
+            numbers = np.frombuffer(view, tensor.native)
+            finite = ~np.isinf(numbers) if gaps else np.isfinite(numbers)
             if not finite.all():
                 bad = done // tensor.native.itemsize + int(np.argmin(finite))
         advance(len(view))
@@ -462,9 +473,7 @@ def _load(
     with _opened(path) as (file, size, header):
         empty = Memory(**header.keywords)
         if verify:
-            advance = _counter(sum(t.n_bytes for t in header.tensors.values()), on_progress)
-            for name, tensor in header.tensors.items():
-                _check_tensor(file, name, tensor, advance)
+            _check_tensors(file, header, on_progress)
         if not header.tensors:
             return empty
         patterns, values, prior = _take_rows(file, size, header, mmap)
