@@ -374,6 +374,10 @@ FEW_KERNEL(sqdiff, STEP_sqdiff, b + a)
 FEW_KERNEL(absdiff, STEP_absdiff, b + a)
 FEW_KERNEL(maxdiff, STEP_maxdiff, MAXV(b, a))
 FEW_KERNEL(differ, STEP_differ, b + a)
+FEW_KERNEL(known_sqdiff, STEP_known_sqdiff, b + a)
+FEW_KERNEL(known_absdiff, STEP_known_absdiff, b + a)
+FEW_KERNEL(known_maxdiff, STEP_known_maxdiff, MAXV(b, a))
+FEW_KERNEL(known_differ, STEP_known_differ, b + a)
 
 /* ----------------------------------------------------------------------------------- queries -- */
 
@@ -426,32 +430,50 @@ static void F(divide_row)(const void *row_, double divisor, size_t n_features, v
 
 /* ----------------------------------------------------------------------------- missing features -- */
 
+/* Stores the first n elements of a vector. */
+UHN_INLINE void F(store_some)(vec x, size_t n, T *out) { memcpy(out, &x, n * sizeof(T)); }
+
 static size_t F(part_row)(const void *row_, bool scaled, size_t n_features, void *numbers_,
                           void *known_, void *squares_) {
     const T *row = row_;
-    T *numbers = numbers_, *known = known_, *squares = squares_, scale = 1;
-    size_t n = 0;
+    T *numbers = numbers_, *known = known_, *squares = squares_;
+    vec scale = SET1(1);
+    ivec gaps = (ivec)SET1(0);
     if (scaled) {
-        T largest = 0;
-        for (size_t j = 0; j < n_features; j++) {
-            const T x = row[j] < 0 ? -row[j] : row[j];
-            largest = x > largest ? x : largest; /* never NaN */
+        vec top = SET1(0);
+        for (size_t j = 0; j < n_features; j += V) {
+            vec x = SET1(0);
+            memcpy(&x, row + j, UHN_MIN((size_t)V, n_features - j) * sizeof(T));
+            top = MAXV(top, ABS(KNOWN(x)));
         }
+        T largest = 0;
+        for (int v = 0; v < V; v++) largest = UHN_MAX(largest, top[v]);
         int exponent = 0;
         if (largest > 0) frexp((double)largest, &exponent);
         const int most = sizeof(T) == 4 ? 120 : 1000;
-        scale = (T)ldexp(1, UHN_MAX(UHN_MIN(-exponent, most), -most));
+        scale = SET1((T)ldexp(1, UHN_MAX(UHN_MIN(-exponent, most), -most)));
     }
-    for (size_t j = 0; j < n_features; j++) {
-        const bool there = row[j] == row[j];
-        const T x = there ? row[j] * scale : 0;
-        numbers[j] = x;
-        known[j] = there;
-        n += there;
+    for (size_t j = 0; j < n_features; j += V) {
+        const size_t n = UHN_MIN((size_t)V, n_features - j);
+        vec x = SET1(0);
+        if (n == V) x = LOADU(row + j);
+        else memcpy(&x, row + j, n * sizeof(T));
+        const ivec there = x == x;
+        const vec number = AND(x * scale, there), is = AND(SET1(1), there);
+        gaps += ~there; /* -1 where there is none */
+        if (n == V) {
+            F(store_some)(number, V, numbers + j);
+            F(store_some)(is, V, known + j);
+            if (squares) F(store_some)(number * number, V, squares + j);
+        } else {
+            F(store_some)(number, n, numbers + j);
+            F(store_some)(is, n, known + j);
+            if (squares) F(store_some)(number * number, n, squares + j);
+        }
     }
-    if (squares)
-        for (size_t j = 0; j < n_features; j++) squares[j] = numbers[j] * numbers[j];
-    return n;
+    size_t n_gaps = 0;
+    for (int v = 0; v < V; v++) n_gaps += (size_t)-gaps[v];
+    return n_features - n_gaps;
 }
 
 static void F(part_scale)(const void *counts_, size_t n_features, size_t n, void *S_) {
@@ -926,7 +948,11 @@ static const uhn_kernels F(table) = {
                   [UHN_SCORE_sqdiff] = F(few_sqdiff),
                   [UHN_SCORE_absdiff] = F(few_absdiff),
                   [UHN_SCORE_maxdiff] = F(few_maxdiff),
-                  [UHN_SCORE_differ] = F(few_differ)},
+                  [UHN_SCORE_differ] = F(few_differ),
+                  [UHN_SCORE_known_sqdiff] = F(few_known_sqdiff),
+                  [UHN_SCORE_known_absdiff] = F(few_known_absdiff),
+                  [UHN_SCORE_known_maxdiff] = F(few_known_maxdiff),
+                  [UHN_SCORE_known_differ] = F(few_known_differ)},
     .prepare = F(prepare),
     .divide_row = F(divide_row),
     .part_row = F(part_row),

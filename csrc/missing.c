@@ -21,12 +21,24 @@ bool uhn_part_keeps_whole(const uhn_similarity_plan *plan) {
     return plan->statistic != UHN_STATISTIC_none;
 }
 
+/* One pass of a kernel over one form of the rows and one of the queries. */
+static void run(const uhn_kernels *kernels, uhn_score_kernel kernel, const uhn_part *rows,
+                const char *row_form, const uhn_part *panel, const char *query_form,
+                size_t n_features, size_t lanes, char *S) {
+    if (panel->few)
+        kernels->score_few[kernel](row_form, n_features, rows->n, query_form, panel->n,
+                                   n_features, lanes, S);
+    else
+        kernels->score[kernel](row_form, NULL, n_features, rows->n, query_form, NULL,
+                               n_features, lanes, false, S);
+}
+
 /* How many features each pair shares, as numbers of the dtype. */
 static void count(const uhn_kernels *kernels, uhn_dtype dtype, const uhn_part *rows,
                   const uhn_part *panel, size_t n_features, size_t lanes, char *counts) {
     if (rows->n_whole < rows->n && panel->n_whole < panel->n) {
-        kernels->score[UHN_SCORE_dot](rows->known, NULL, n_features, rows->n, panel->known,
-                                      NULL, n_features, lanes, false, counts);
+        run(kernels, UHN_SCORE_dot, rows, rows->known, panel, panel->known, n_features, lanes,
+            counts);
         return;
     }
     const bool whole = rows->n_whole == rows->n;
@@ -93,9 +105,8 @@ void uhn_part_scores(const uhn_kernels *kernels, uhn_dtype dtype,
         const bool dot = plan->kernel == UHN_SCORE_dot;
         const uhn_score_kernel kernel =
             dot ? plan->kernel : plan->kernel - UHN_SCORE_sqdiff + UHN_SCORE_known_sqdiff;
-        kernels->score[kernel](dot ? rows->numbers : rows->raw, NULL, n_features, rows->n,
-                               dot ? panel->numbers : panel->raw, NULL, n_features, lanes,
-                               false, S);
+        run(kernels, kernel, rows, dot ? rows->numbers : rows->raw, panel,
+            dot ? panel->numbers : panel->raw, n_features, lanes, S);
         if (plan->kernel != UHN_SCORE_maxdiff) kernels->part_scale(counts, n_features, n, S);
         kernels->finish(&plan->finish, NULL, rows->n, lanes, S);
         kernels->part_none(counts, n, S);
@@ -103,11 +114,10 @@ void uhn_part_scores(const uhn_kernels *kernels, uhn_dtype dtype,
     }
     const uhn_kernels *k = kernels;
     const bool norm = plan->statistic == UHN_STATISTIC_norm;
-    k->score[UHN_SCORE_dot](norm ? rows->squares : rows->numbers, NULL, n_features, rows->n,
-                            panel->known, NULL, n_features, lanes, false, a);
-    k->score[UHN_SCORE_dot](rows->known, NULL, n_features, rows->n,
-                            norm ? panel->squares : panel->numbers, NULL, n_features, lanes,
-                            false, b);
+    run(k, UHN_SCORE_dot, rows, norm ? rows->squares : rows->numbers, panel, panel->known,
+        n_features, lanes, a);
+    run(k, UHN_SCORE_dot, rows, rows->known, panel, norm ? panel->squares : panel->numbers,
+        n_features, lanes, b);
     if (plan->logs) {
         k->part_divergence(plan->kernel, plan->eps, rows->numbers, rows->known, rows->n,
                            panel->numbers, panel->known, n_features, lanes, a, b, counts,
@@ -118,8 +128,8 @@ void uhn_part_scores(const uhn_kernels *kernels, uhn_dtype dtype,
             k->part_none(b, n, scores);
         }
     } else {
-        k->score[UHN_SCORE_dot](rows->numbers, NULL, n_features, rows->n, panel->numbers, NULL,
-                                n_features, lanes, false, scores);
+        run(k, UHN_SCORE_dot, rows, rows->numbers, panel, panel->numbers, n_features, lanes,
+            scores);
         k->part_divide(a, b, norm, n, scores);
         normalize_small(dtype, rows, panel, n_features, lanes, norm, a, b, scores);
     }

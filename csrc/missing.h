@@ -22,13 +22,14 @@
 
 #include "similarity.h"
 
-/* Rows of a tile, or the queries of a panel (then packed: feature by feature). */
+/* Rows of a tile, or the queries of a panel: packed, feature by feature, or with `few` as they lie. */
 typedef struct uhn_part {
     const char *raw;                       /* with NaN */
     const char *numbers, *known, *squares; /* as uhn_kernels.part_row leaves them */
     const char *rows;                      /* the same, row by row */
     const size_t *counts;                  /* features each has */
     size_t n, n_whole;                     /* how many, and how many lack nothing */
+    bool few;                              /* queries: for the kernels of few queries */
 } uhn_part;
 
 /* What `squares` and `numbers` a plan reads. */
@@ -39,7 +40,8 @@ bool uhn_part_scaled(const uhn_similarity_plan *plan);
 bool uhn_part_keeps_whole(const uhn_similarity_plan *plan);
 
 /* Scores of a tile against one panel, S[row][lane], wherever one side lacks a feature. `scratch` has
- * room for four times S. */
+ * room for four times S. `known` of rows that all are whole need not be there where numbers are not
+ * scaled. */
 void uhn_part_scores(const uhn_kernels *kernels, uhn_dtype dtype,
                      const uhn_similarity_plan *plan, const uhn_part *rows,
                      const uhn_part *panel, size_t n_features, size_t lanes, char *scratch,

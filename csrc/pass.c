@@ -213,13 +213,15 @@ static void load_query_parts(const uhn_pass *pass, const char *queries, size_t n
     for (size_t p = 0; p < s->n_panels; p++) {
         panel *panel = &s->panels[p];
         const size_t at = panel->first * row;
-        for (int k = 0; k < 2 + squares; k++)
+        for (int k = 0; k < 2 + squares && !s->few; k++)
             kernels->pack(s->query_part[k] + at, nf, panel->n, nf, panel->lanes,
                           s->packed_part[k] + at);
-        panel->part = (uhn_part){.raw = panel->packed,
-                                 .numbers = s->packed_part[0] + at,
-                                 .known = s->packed_part[1] + at,
-                                 .squares = s->packed_part[2] + at,
+        char **forms = s->few ? s->query_part : s->packed_part;
+        panel->part = (uhn_part){.raw = s->few ? queries + at : panel->packed,
+                                 .numbers = forms[0] + at,
+                                 .known = forms[1] + at,
+                                 .squares = forms[2] + at,
+                                 .few = s->few != NULL,
                                  .rows = queries + at,
                                  .counts = s->query_counts + panel->first,
                                  .n = panel->n};
@@ -249,8 +251,7 @@ static void load_queries(const uhn_pass *pass, const uhn_problem *problem, size_
                               s->query_logs + i * nf * size);
         queries = s->queries;
     }
-    s->few = built_in && !shape->missing && n <= kernels->few &&
-                     kernels->score_few[shape->similarity.kernel]
+    s->few = built_in && n <= kernels->few && kernels->score_few[shape->similarity.kernel]
                  ? queries
                  : NULL;
     for (size_t p = 0, done = 0; p < s->n_panels; p++) {
@@ -308,8 +309,8 @@ static void load_column(const uhn_pass *pass, const uhn_problem *problem, tile *
     t->ahead = NULL;
 }
 
-/* Rows of a tile, and their values, in parts. */
-static void load_tile_parts(const uhn_pass *pass, tile *t, scratch *s) {
+/* Rows of a tile, and their values, in parts. `whole`: nothing is missing in any row. */
+static void load_tile_parts(const uhn_pass *pass, bool whole, tile *t, scratch *s) {
     const uhn_shape *shape = &pass->shape;
     const size_t nf = shape->n_features, row = nf * shape->size;
     const size_t nv = shape->n_values, value = nv * shape->size;
@@ -321,6 +322,12 @@ static void load_tile_parts(const uhn_pass *pass, tile *t, scratch *s) {
                          .rows = t->patterns,
                          .counts = s->row_counts,
                          .n = t->n};
+    if (whole && !uhn_part_scaled(&shape->similarity)) {
+        t->part.numbers = t->patterns;
+        t->part.n_whole = t->n;
+        for (size_t r = 0; r < t->n; r++) s->row_counts[r] = nf;
+        return;
+    }
     for (size_t r = 0; r < t->n; r++) {
         s->row_counts[r] =
             shape->kernels->part_row(t->patterns + r * row, uhn_part_scaled(&shape->similarity),
@@ -406,7 +413,7 @@ static tile load_tile(const uhn_pass *pass, const uhn_problem *problem, size_t r
         if (statistic) t.scales = s->scales;
     }
     if (problem->width && !problem->open_start) load_column(pass, problem, &t, s);
-    if (shape->missing) load_tile_parts(pass, &t, s);
+    if (shape->missing) load_tile_parts(pass, !list->missing, &t, s);
     if (shape->similarity.logs)
         for (size_t r = 0; r < n; r++)
             shape->kernels->prepare(t.patterns + r * nf, uhn_get(shape->dtype, t.scales, r),
