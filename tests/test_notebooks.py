@@ -28,8 +28,8 @@ def text(cell: dict[str, Any]) -> str:
     return source if isinstance(source, str) else "".join(source)
 
 
-def test_all_six_are_there() -> None:
-    assert [path.name[:3] for path in NOTEBOOKS] == [f"{i:02d}_" for i in range(1, 7)]
+def test_all_nine_are_there() -> None:
+    assert [path.name[:3] for path in NOTEBOOKS] == [f"{i:02d}_" for i in range(1, 10)]
     assert {path.name for path in FOLDER.iterdir() if path.is_file()} == {
         path.name for path in NOTEBOOKS
     }
