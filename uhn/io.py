@@ -343,10 +343,15 @@ def _check_shapes(tensors: dict[str, _Tensor]) -> None:
             raise ValueError(f"{name} have shape {tensor.shape}: a row needs a component")
 
 
-def _number(value: object, what: str) -> float:
+def _number(value: object, what: str, least: float = -math.inf) -> float:
     if type(value) not in (int, float) or not math.isfinite(value):  # type: ignore[arg-type]
         raise ValueError(f"{what} of the records is {str(value)[:50]!r}, which is no number")
-    return float(value)  # type: ignore[arg-type]
+    number = float(value)  # type: ignore[arg-type]
+    if number < least:
+        raise ValueError(
+            f"{what} of the records is {number}, but it is never less than {least}"
+        )
+    return number
 
 
 def _threshold(value: object, what: str) -> float | None:
@@ -399,7 +404,7 @@ def _parse_records(raw: bytes, n: int, has_prior: bool, keywords: dict[str, Any]
     for one in found["metadata"]:
         if one is not None and type(one) is not dict:
             raise ValueError(f"metadata {str(one)[:50]!r} of the records are no object of JSON")
-    clock, shift = (_number(found[name], name) for name in ("clock", "shift"))
+    clock, shift = (_number(found[name], name, 0.0) for name in ("clock", "shift"))
     ages = _parse_ages(found["ages"], n, clock, shift)
     next_id, capacity = found["next_id"], found["capacity"]
     if type(next_id) is not int or next_id <= max(
@@ -412,9 +417,7 @@ def _parse_records(raw: bytes, n: int, has_prior: bool, keywords: dict[str, Any]
         raise ValueError(f"capacity of the records is {str(capacity)[:50]!r} for {n} patterns")
     half_life = found["half_life"]
     if half_life is not None:
-        half_life = _number(half_life, "half_life")
-    if min(clock, shift) < 0 or (half_life is not None and half_life <= 0):
-        raise ValueError("clock, shift or half_life of the records is out of bounds")
+        half_life = _number(half_life, "half_life", math.ulp(0.0))
     if ages is None and (half_life is not None or clock or shift):
         raise ValueError("what fades has ages, and the records have none")
     if ages is not None:
