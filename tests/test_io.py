@@ -738,9 +738,8 @@ def test_records_that_do_not_fit_the_memory(tmp_path: Path) -> None:
 def test_records_take_memory_for_their_bytes_alone(tmp_path: Path) -> None:
     """What takes the most for its bytes, empty objects; and records said to be huge."""
     path = tmp_path / "a"
-    n_bytes = 3_000_000
-    path.write_bytes(build_living(but("labels", to=[]) | {"labels": "@"}))
-    text = json.dumps(good_records() | {"labels": "@"}).replace('"@"', "[" + "{}," * 999_999)
+    n_bytes = 900_000
+    text = json.dumps(good_records() | {"labels": "@"}).replace('"@"', "[" + "{}," * 299_999)
     text += "{}]"
     path.write_bytes(build_living(text))
     tracemalloc.start()
@@ -1047,7 +1046,7 @@ def test_damaged_living_memories_never_crash_hang_or_take_memory(tmp_path: Path)
     words = [b"null", b"true", b"-1", b"1e308", b"5e-324", b'"inf"', b"[]", b"{}", b"0", b"999"]
     refusals: list[str] = []
     n_loaded, longest = 0, 0.0
-    for _ in range(1500):
+    for _ in range(700):
         raw = bytearray(text)
         if rng.random() < 0.5:
             for _ in range(int(rng.integers(1, 4))):
@@ -1075,7 +1074,7 @@ def test_damaged_living_memories_never_crash_hang_or_take_memory(tmp_path: Path)
         memory.save(again)
         assert uhn.LivingMemory.load(again).ids == memory.ids
     assert all(text.startswith(f"{path}: ") for text in refusals)
-    assert n_loaded > 200 and len(refusals) > 400, (n_loaded, len(refusals))
+    assert n_loaded > 100 and len(refusals) > 200, (n_loaded, len(refusals))
     assert longest < 1
 
 

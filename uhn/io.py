@@ -407,12 +407,9 @@ def _parse_records(raw: bytes, n: int, has_prior: bool, keywords: dict[str, Any]
     clock, shift = (_number(found[name], name, 0.0) for name in ("clock", "shift"))
     ages = _parse_ages(found["ages"], n, clock, shift)
     next_id, capacity = found["next_id"], found["capacity"]
-    if type(next_id) is not int or next_id <= max(
-        (i for i in ids if type(i) is int), default=-1
-    ):
+    used = max((one for one in ids if type(one) is int), default=-1)
+    if type(next_id) is not int or next_id < 0 or next_id <= used:
         raise ValueError(f"next_id of the records is {str(next_id)[:50]!r}, not above all ids")
-    if next_id < 0:
-        raise ValueError(f"next_id of the records is {str(next_id)[:50]}")
     if capacity is not None and (type(capacity) is not int or not max(n, 1) <= capacity):
         raise ValueError(f"capacity of the records is {str(capacity)[:50]!r} for {n} patterns")
     half_life = found["half_life"]
