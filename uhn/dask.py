@@ -1160,7 +1160,7 @@ def open(
     client : distributed.Client
         A synchronous one.
     paths : str, path-like, or a sequence of them
-        Files that `save` of a memory wrote, the parts of one long memory in this order, with the
+        Files that `uhn.Memory.save` wrote, the parts of one long memory in this order, with the
         same keywords. The workers open them; the client need not see them. A file may lie on
         some of the workers only.
     shard_rows : int, optional
