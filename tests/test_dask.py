@@ -276,6 +276,20 @@ def test_a_part_of_something_longer(client: Any, tmp_path: Path) -> None:
         uhn.dask.open(client, paths[::-1])
 
 
+def test_living_memories(client: Any, tmp_path: Path) -> None:
+    """Their files are read as those of the memories they are; names stay behind."""
+    rng = np.random.default_rng(3)
+    patterns = rng.normal(size=(2500, D)).astype(np.float32)
+    memory = uhn.LivingMemory(
+        patterns, labels=["é" * (i % 5) for i in range(2500)], half_life=300.0, beta=0.5
+    )
+    memory.save(tmp_path / "a")
+    sharded = uhn.dask.open(client, tmp_path / "a", shard_rows=1024, verify=True)
+    assert len(sharded) == 2500 and sharded.dtype == np.float32
+    same(sharded.retrieve(patterns[:5]), memory.retrieve(patterns[:5]))
+    same(sharded.nearest(patterns[:5])[0], memory.memory.nearest(patterns[:5])[0])
+
+
 def test_batches_of_queries(client: Any, tmp_path: Path) -> None:
     """Small messages, many rounds, and errors that count queries from the first."""
     rng = np.random.default_rng(0)

@@ -324,6 +324,96 @@ def test_from_memory_to_memory() -> None:
     assert np.array_equal(memory, ROWS.astype("f4"))
 
 
+def living(**keywords: Any) -> uhn.LivingMemory:
+    memory = uhn.LivingMemory(
+        ROWS, ids=[f"row {i}" for i in range(300)], labels=list(range(300)), capacity=400,
+        **keywords,
+    )  # fmt: skip
+    memory.remove(["row 7"])
+    memory.store(ROWS[:2], metadata=[{"a": 1}, None])
+    return memory
+
+
+def test_living_memories_to_memories_and_arrays(capsys: pytest.CaptureFixture[str]) -> None:
+    """Names, ages and settings come along from memory to memory; arrays are numbers alone."""
+    memory = living(half_life=50)
+    memory.decay(0.5)
+    memory.save(OUT)
+    original = Path(OUT).read_bytes()
+    for end in (".npy", ".npz", ".csv"):
+        convert(OUT, "rows" + end)
+    with np.load("rows.npz", allow_pickle=False) as arrays:
+        assert sorted(arrays) == ["patterns", "prior"]
+        assert np.array_equal(arrays["prior"], memory.prior)
+    assert np.array_equal(np.load("rows.npy"), memory.memory[:])
+    convert(OUT, "same.uhn.safetensors")
+    assert Path("same.uhn.safetensors").read_bytes() == original
+    said = convert(OUT, "small.uhn.safetensors", dtype="float32", beta=2.0)
+    assert said["dtype"] == "float32" and said["records"] is not None
+    small = uhn.LivingMemory.load("small.uhn.safetensors", verify=True)
+    assert small.ids == memory.ids and small.labels == memory.labels
+    assert small.metadata == memory.metadata and small.memory.parameters == {"beta": 2.0}
+    assert (small.clock, small.capacity, small.half_life) == (302, 400, 50)
+    assert memory.prior is not None
+    np.testing.assert_allclose(small.prior, memory.prior, rtol=1e-6)
+    for m in (small, memory):
+        assert m.store(ROWS[0]) == 2
+    np.testing.assert_allclose(small.prior, memory.prior, rtol=1e-6)
+    convert("rows.npz", "plain.uhn.safetensors")
+    with pytest.raises(ValueError, match="it has no records"):
+        uhn.LivingMemory.load("plain.uhn.safetensors")
+    status, out, _ = run(capsys, "convert", OUT, "same.uhn.safetensors", "--dtype", "float32")
+    assert status == 0 and "records   of a living memory" in out
+    assert Path(OUT).read_bytes() == original
+    living(half_life=50, separation="identity").save(OUT)
+    with pytest.raises(FileError, match="takes no prior"):
+        convert(OUT, "other.uhn.safetensors", separation="max")
+    assert not Path("other.uhn.safetensors").exists()
+
+
+def test_what_faded_in_float64_is_not_nothing_in_float32() -> None:
+    """Priors below every float32 end at its smallest normal number, as they do in a memory."""
+    living(half_life=1).save(OUT)
+    convert(OUT, "small.uhn.safetensors", dtype="float32")
+    small = uhn.LivingMemory.load("small.uhn.safetensors", verify=True)
+    plain = uhn.load("small.uhn.safetensors")
+    assert plain.prior is not None and small.prior is not None
+    assert plain.prior.min() == small.prior.min() == np.finfo(np.float32).tiny
+    assert np.array_equal(plain.prior, small.prior)
+
+
+def test_an_empty_memory_is_not_converted() -> None:
+    for memory in (uhn.Memory(), uhn.LivingMemory()):
+        memory.save(OUT)
+        with pytest.raises(FileError, match="the memory is empty"):
+            convert(OUT, "other.uhn.safetensors")
+
+
+def test_info_and_verify_of_a_living_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    living().save(OUT)
+    status, out, err = run(capsys, "info", OUT)
+    told = uhn.io.describe(OUT)["records"]
+    assert (status, err) == (0, "") and "301 x 7 float64" in out
+    size, at = f"{told['n_bytes'] / 1000:.1f} KB", told["offset"]
+    line = f"records   of a living memory, {size} at byte {at}, SHA-256 {told['sha256']}\n"
+    assert line in out
+    status, out, _ = run(capsys, "info", OUT, "--json")
+    assert json.loads(out)["records"] == told and list(json.loads(out)["tensors"]) == [
+        "patterns"
+    ]
+    assert run(capsys, "verify", OUT)[0] == 0
+    raw = bytearray(Path(OUT).read_bytes())
+    raw[told["offset"] + 5] ^= 1
+    Path(OUT).write_bytes(raw)
+    status, out, _ = run(capsys, "verify", OUT)
+    assert status == 1 and f"{OUT}: records have SHA-256" in out
+    uhn.LivingMemory(half_life=2).save(OUT)
+    out = run(capsys, "info", OUT)[1]
+    assert "an empty memory" in out and "records   of a living memory" in out
+    uhn.Memory(ROWS).save(OUT)
+    assert "records" not in run(capsys, "info", OUT)[1]
+
+
 def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     np.save("rows.npy", ROWS)
     status, out, err = run(

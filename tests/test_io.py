@@ -10,7 +10,9 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -76,6 +78,46 @@ def sign(header: dict[str, Any]) -> None:
 def frame(text: bytes, data: bytes) -> bytes:
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text + data
+
+
+def good_records() -> dict[str, Any]:
+    """Records of the three patterns of `good_parts`, as the module's page defines them."""
+    return {
+        "ids": ["a", 4, "b"],
+        "labels": ["é", None, [1, {"x": 0.5}]],
+        "metadata": [None, {"n": 1}, {}],
+        "ages": {"prior": [1.0, 2, 0.5], "clock": [0.0, 1.0, 4.5], "shift": [0.0, 0.5, 2.0]},
+        "clock": 5.0,
+        "shift": 2.0,
+        "next_id": 5,
+        "capacity": 3,
+        "half_life": 8.0,
+        "min_margin": 0.125,
+        "max_energy": "-inf",
+    }
+
+
+def build_living(records: Any, change: Any = None, order: tuple[str, ...] = ()) -> bytes:
+    """A signed file with these records, as text, as bytes, or to become JSON."""
+    if not isinstance(records, (str, bytes)):
+        records = json.dumps(records, ensure_ascii=False)
+    raw = records if isinstance(records, bytes) else records.encode()
+    header, data = good_parts()
+    pieces = {
+        name: data[slice(*header[name]["data_offsets"])] for name in PARTS if name in header
+    }
+    pieces["records"] = raw
+    header["records"] = {"dtype": "U8", "shape": [len(raw)]}
+    header[META]["sha256.records"] = digest(raw)
+    data = b""
+    for name in order or pieces:
+        header[name]["data_offsets"] = [len(data), len(data) + len(pieces[name])]
+        data += pieces[name]
+    if change:
+        change(header)
+    with contextlib.suppress(KeyError, TypeError):
+        sign(header)
+    return frame(json.dumps(header).encode(), data)
 
 
 def build(change: Any = None, data: bytes | None = None) -> bytes:
@@ -216,7 +258,7 @@ def test_the_layout_is_that_of_the_page(tmp_path: Path) -> None:
         assert told["n_bytes"] == len(raw) and told["format_version"] == "1"
         assert told["tensors"]["patterns"]["offset"] == start and told["dtype"] == "float32"
         assert told["tensors"]["values"]["sha256"] == meta["sha256.values"]
-        assert told["keywords"] == json.loads(meta["keywords"])
+        assert told["keywords"] == json.loads(meta["keywords"]) and told["records"] is None
     assert told["path"] == str(path) and told["library_version"] == uhn.__version__
 
 
@@ -241,6 +283,36 @@ def test_version_1_is_read_for_ever() -> None:
         weights = prior * np.exp(-0.75 * ((patterns - query) ** 2).sum(1))
         assert np.allclose(memory.retrieve(query), weights @ values / weights.sum(), rtol=1e-5)
     assert uhn.io.describe(path)["library_version"] == "0.1.0"
+
+
+def test_records_of_version_1_are_read_for_ever() -> None:
+    """The committed living memory, written by version 0.1.0: its names, ages and settings."""
+    path = FILES / "living1.uhn.safetensors"
+    assert path.stat().st_size < 2048
+    uhn.io.verify(path)
+    patterns = np.array([[0.5, 0.75], [1, 1.25], [1.5, 1.75], [0.5, 0.25]])
+    # Given 2, 1/2, 1 before a decay by 1/4, and 1 after it; half-life 4; the clock is at 8.
+    prior = np.array([2 * 2**-3.5, 0.5 * 2**-3.25, 2**-3.0, 2**-0.75])
+    for mmap in (True, False):
+        memory = uhn.LivingMemory.load(path, mmap)
+        assert memory.ids == [7, "β", -3, 8]
+        assert memory.labels == [None, 1.5, [1, {"x": "é"}], "fifth"]
+        assert memory.metadata == [{"n": 1}, {}, None, None]
+        assert (memory.clock, memory.capacity, memory.half_life) == (8, 4, 4)
+        assert (memory.min_margin, memory.max_energy) == (0.125, math.inf)
+        assert memory.memory.dtype == np.float32 and np.array_equal(memory.memory, patterns)
+        np.testing.assert_allclose(memory.prior, prior, rtol=1e-6)
+        plain = uhn.load(path, mmap)
+        assert plain.prior is not None and memory.prior is not None
+        assert plain.prior.tobytes() == memory.prior.tobytes()
+        query = np.array([0.4, 0.5])
+        weights = prior * np.exp(-0.5 * ((patterns - query) ** 2).sum(1))
+        assert np.allclose(
+            memory.retrieve(query), weights @ patterns / weights.sum(), rtol=1e-5
+        )
+        assert memory.store([0.0, 1.0]) == 9 and memory.ids == ["β", -3, 8, 9]
+    told = uhn.io.describe(path)
+    assert told["library_version"] == "0.1.0" and list(told["tensors"]) == ["patterns", "prior"]
 
 
 # ------------------------------------------------------------------------------------ mapped --
@@ -504,6 +576,181 @@ def test_false_headers_are_refused(tmp_path: Path, change: Any, text: str) -> No
     if "keyword" not in text:
         with pytest.raises(ValueError, match="a file: "):
             uhn.io.describe(path)
+
+
+def but(*path: str | int, to: Any) -> Any:
+    """The good records with `to` at a place; `...` takes the place away."""
+    records = good_records()
+    set_(*path, to=to)(records)  # type: ignore[arg-type]
+    return records
+
+
+AGES = "ages"
+RECORDS: list[tuple[Any, str]] = [
+    (b"\xff\xfe{}", "is not UTF-8"),
+    (b"", "is not valid JSON"),
+    ("[]", "is not an object of JSON"),
+    ("[" * 100_000, "nested too deeply"),
+    ('{"labels": ' + '{"a":' * 100_000, "nested too deeply"),
+    (json.dumps(good_records())[:-1], "is not valid JSON"),
+    (json.dumps(good_records()) + "{}", "is not valid JSON"),
+    (json.dumps(good_records())[:-1] + ', "clock": 5.0}', "the name 'clock' comes twice"),
+    (json.dumps(but("clock", to=math.nan)), "NaN is no number"),
+    (json.dumps(but("labels", 0, to=math.inf)), "Infinity is no number"),
+    (json.dumps(good_records()).replace("0.125", "1e999"), "larger than any number"),
+    (json.dumps(good_records()).replace("0.125", "9" * 5000), ""),
+    (json.dumps(but("labels", 0, to="\ud800")), "is not valid JSON"),
+    *((but(name, to=...), f"need ids, labels, {''}metadata, ages") for name in good_records()),
+    (but("colour", to=1), "and no more"),
+    *((but(name, to={}), f"{name} of the records are no list of 3")
+      for name in ("ids", "labels", "metadata")),
+    *((but(name, to=[None, None]), f"{name} of the records are no list of 3")
+      for name in ("ids", "labels", "metadata")),
+    *((but("ids", 1, to=bad), "is no int or str") for bad in (None, True, 4.0, [], {"a": 1})),
+    (but("ids", 1, to="a"), "not all different"),
+    *((but("metadata", 1, to=bad), "no object of JSON") for bad in (0, "x", [], False)),
+    (but(AGES, to=[]), "ages of the records need prior, clock, shift"),
+    (but(AGES, "clock", to=...), "ages of the records need prior, clock, shift"),
+    (but(AGES, "more", to=[]), "ages of the records need prior, clock, shift"),
+    *((but(AGES, name, to=[1.0, 1.0]), f"{name} of the ages of the records is no list of 3")
+      for name in ("prior", "clock", "shift")),
+    *((but(AGES, name, 1, to=bad), f"{name} of the ages of the records is no list of 3")
+      for name in ("prior", "clock", "shift") for bad in ("1", None, True, [1.0])),
+    *((but(AGES, name, 1, to=-1), f"{name}[1] of the ages of the records is -1")
+      for name in ("prior", "clock", "shift")),
+    (but(AGES, "prior", 2, to=0), "prior[2] of the ages of the records is 0"),
+    (but(AGES, "prior", 2, to=10**400), "too large"),
+    (but(AGES, "clock", 2, to=5.5), "clock[2] of the ages of the records is 5.5"),
+    (but(AGES, "shift", 0, to=2.5), "shift[0] of the ages of the records is 2.5"),
+    (but(AGES, to=None), "what fades has ages"),
+    *((but(name, to=bad), f"{name} of the records is")
+      for name in ("clock", "shift") for bad in (None, "5", True, [])),
+    (but("clock", to=-1), "clock of the records is -1"),
+    (but("shift", to=-0.5), "shift of the records is -0.5"),
+    (but("clock", to=10**400), "too large"),
+    *((but("next_id", to=bad), "next_id of the records is")
+      for bad in (4, -1, None, 5.0, True, "5")),
+    *((but("capacity", to=bad), "capacity of the records is")
+      for bad in (2, 0, -1, 3.0, True, "3")),
+    *((but("half_life", to=bad), "half_life of the records is") for bad in (0, -1, "8", True)),
+    *((but(name, to=bad), f"{name} of the records is")
+      for name in ("min_margin", "max_energy") for bad in ("nan", "1", True, [], {})),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", range(len(RECORDS)))
+def test_false_records_are_refused(tmp_path: Path, case: int) -> None:
+    """Though their checksum is right, by who asks for them; the numbers are for everybody."""
+    records, text = RECORDS[case]
+    path = tmp_path / "a file"
+    path.write_bytes(build_living(records))
+    for mmap in (True, False):
+        with pytest.raises(ValueError) as caught:
+            uhn.LivingMemory.load(path, mmap)
+        assert str(caught.value).startswith(f"{path}: ") and text in str(caught.value)
+    with pytest.raises(ValueError, match="a file: "):
+        uhn.io.verify(path)
+    assert len(uhn.load(path)) == 3
+    assert uhn.io.describe(path)["records"]["n_bytes"] > 0 or records == b""
+
+
+def test_good_records_are_taken(tmp_path: Path) -> None:
+    """The file of which the false ones differ in one place; where ages are none, too."""
+    path = tmp_path / "a"
+    path.write_bytes(build_living(good_records()))
+    for mmap in (True, False):
+        memory = uhn.LivingMemory.load(path, mmap, verify=True)
+        assert memory.ids == ["a", 4, "b"] and memory.labels == good_records()["labels"]
+        assert memory.metadata == [None, {"n": 1}, {}] and memory.max_energy == -math.inf
+        wanted = [2.0 ** -(2 + 5 / 8), 2 * 2.0 ** -(1.5 + 4 / 8), 0.5 * 2.0 ** -(0.5 / 8)]
+        np.testing.assert_allclose(memory.prior, wanted, rtol=1e-15)
+        assert memory.memory.parameters == {"beta": 2.0}
+    still = good_records() | {"ages": None, "clock": 0, "shift": 0, "half_life": None}
+    path.write_bytes(build_living(still | {"capacity": None, "next_id": 10**30}))
+    memory = uhn.LivingMemory.load(path)
+    assert memory.prior is not None and memory.prior.tolist() == [1, 2, 3]
+    assert memory.store([1.0, 2.0], [1.0]) == 10**30
+
+
+HEADERS_OF_RECORDS: list[tuple[Any, str]] = [
+    (set_("records", "dtype", to="F32"), "U8 is needed"),
+    (set_("patterns", "dtype", to="U8"), "F32 or F64 is needed"),
+    (set_("records", "shape", to=[1, 2]), "no shape of 1 whole numbers"),
+    (set_("records", "shape", to=[2**62]), "bytes, but its data_offsets have"),
+    (set_("records", "data_offsets", to=[96, 2**62]), "bytes of data"),
+    (set_("records", "data_offsets", to=[0, 48]), "bytes, but its data_offsets have 48"),
+    (set_("records", to=...), "bytes at its end belong to no tensor"),
+    (set_("records", to=7), "needs dtype, shape and data_offsets"),
+    (set_("patterns", to=...), "without patterns"),
+    (set_(META, "sha256.records", to=...), "sha256.records is missing"),
+]
+
+
+@pytest.mark.parametrize(("change", "text"), HEADERS_OF_RECORDS)
+def test_false_headers_of_records_are_refused(tmp_path: Path, change: Any, text: str) -> None:
+    """By everybody, also by who would not read the records."""
+    path = tmp_path / "a"
+    path.write_bytes(build_living(good_records(), change))
+    refuse(path, text)
+    for ask in (uhn.LivingMemory.load, uhn.io.verify, uhn.io.describe):
+        with pytest.raises(ValueError, match="a: "):
+            ask(path)
+
+
+def test_records_that_do_not_fit_the_memory(tmp_path: Path) -> None:
+    """Ages of a memory that knows no priors, or has none; a plain memory; one without rows."""
+    path = tmp_path / "a"
+
+    def living(text: str) -> None:
+        with pytest.raises(ValueError) as caught:
+            uhn.LivingMemory.load(path)
+        assert str(caught.value).startswith(f"{path}: ") and text in str(caught.value)
+
+    topk = '{"similarity": "dot", "separation": "topk"}'
+    path.write_bytes(build_living(good_records(), set_(META, "keywords", to=topk)))
+    living("takes no prior")
+
+    def without(header: dict[str, Any]) -> None:
+        stop = header["records"]["data_offsets"][1]
+        del header["prior"], header["values"]
+        header["patterns"] |= {"shape": [6, 2], "data_offsets": [0, 96]}
+        header["records"]["data_offsets"] = [96, stop]
+
+    six = good_records() | {"ids": [0, 1, 2, 3, 4, "b"], "capacity": None}
+    six |= {"labels": [None] * 6, "metadata": [None] * 6}
+    six["ages"] = {"prior": [1] * 6, "clock": [0] * 6, "shift": [0] * 6}
+    path.write_bytes(build_living(six, without))
+    living("the records have ages, but there is no prior")
+    path.write_bytes(build())
+    living("it has no records")
+    header = good_parts()[0]
+    for name in PARTS:
+        del header[name]
+    none = b'{"ids":[],"labels":[],"metadata":[],"ages":null,"clock":0,"shift":0,"next_id":0,'
+    none += b'"capacity":null,"half_life":null,"min_margin":null,"max_energy":null}'
+    header["records"] = {"dtype": "U8", "shape": [len(none)], "data_offsets": [0, len(none)]}
+    header[META]["sha256.records"] = digest(none)
+    sign(header)
+    path.write_bytes(frame(json.dumps(header).encode(), none))
+    assert len(uhn.LivingMemory.load(path, verify=True)) == len(uhn.load(path)) == 0
+
+
+def test_records_take_memory_for_their_bytes_alone(tmp_path: Path) -> None:
+    """What takes the most for its bytes, empty objects; and records said to be huge."""
+    path = tmp_path / "a"
+    n_bytes = 900_000
+    text = json.dumps(good_records() | {"labels": "@"}).replace('"@"', "[" + "{}," * 299_999)
+    text += "{}]"
+    path.write_bytes(build_living(text))
+    tracemalloc.start()
+    with pytest.raises(ValueError):
+        uhn.LivingMemory.load(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.reset_peak()
+    uhn.load(path)
+    peak_of_load = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert n_bytes < peak < 40 * n_bytes and peak_of_load < n_bytes / 10, (peak, peak_of_load)
 
 
 BAD_KEYWORDS: list[tuple[str, Any, str]] = [
@@ -791,6 +1038,74 @@ def test_every_single_damaged_byte_of_the_numbers_is_found_by_verify(tmp_path: P
                 uhn.load(path)
 
 
+def test_damaged_living_memories_never_crash_hang_or_take_memory(tmp_path: Path) -> None:
+    """Records changed anywhere and signed again: a memory that is one, or a ValueError."""
+    path = tmp_path / "a"
+    rng = np.random.default_rng(21)
+    text = json.dumps(good_records(), ensure_ascii=False).encode()
+    words = [b"null", b"true", b"-1", b"1e308", b"5e-324", b'"inf"', b"[]", b"{}", b"0", b"999"]
+    refusals: list[str] = []
+    n_loaded, longest = 0, 0.0
+    for _ in range(700):
+        raw = bytearray(text)
+        if rng.random() < 0.5:
+            for _ in range(int(rng.integers(1, 4))):
+                raw[int(rng.integers(len(raw)))] = int(rng.integers(32, 127))
+        else:
+            numbers = [m.span() for m in re.finditer(rb"[\d.]+|null", raw)]
+            start, stop = numbers[int(rng.integers(len(numbers)))]
+            raw[start:stop] = words[int(rng.integers(len(words)))]
+        path.unlink(missing_ok=True)
+        path.write_bytes(build_living(bytes(raw)))
+        began = time.perf_counter()
+        try:
+            memory = uhn.LivingMemory.load(path, verify=bool(rng.integers(2)))
+        except ValueError as error:
+            refusals.append(str(error))
+            continue
+        finally:
+            longest = max(longest, time.perf_counter() - began)
+        n_loaded += 1
+        assert len(memory.ids) == len(memory.labels) == len(memory.metadata) == 3
+        assert memory.prior is not None and (memory.prior > 0).all()
+        assert np.isfinite(memory.retrieve([0.5, 0.5])).all()
+        memory.store([1.0, 1.0], [1.0])
+        again = tmp_path / "b"
+        memory.save(again)
+        assert uhn.LivingMemory.load(again).ids == memory.ids
+    assert all(text.startswith(f"{path}: ") for text in refusals)
+    assert n_loaded > 100 and len(refusals) > 200, (n_loaded, len(refusals))
+    assert longest < 1
+
+
+def test_every_single_damaged_byte_of_records_is_found(tmp_path: Path) -> None:
+    """By whoever reads them, mapped or not; those of the header by every load."""
+    path = tmp_path / "a"
+    uhn.LivingMemory(np.eye(2), ids=["a", 1], labels=[{}, "b"], half_life=2).save(path)
+    good = path.read_bytes()
+    told = uhn.io.describe(path)["records"]
+    assert told.keys() == {"offset", "n_bytes", "sha256"}
+    assert told["offset"] + told["n_bytes"] == len(good)
+    assert told["sha256"] == digest(good[told["offset"] :])
+    for i in range(told["offset"], len(good)):
+        raw = bytearray(good)
+        raw[i] ^= 1 << (i % 8)
+        path.unlink()
+        path.write_bytes(raw)
+        for ask in (uhn.LivingMemory.load, uhn.io.verify):
+            with pytest.raises(ValueError, match=r"a: records have SHA-256 .* is damaged"):
+                ask(path)
+        assert len(uhn.load(path)) == 2
+    start = uhn.io.describe(path)["tensors"]["patterns"]["offset"]
+    for i in range(8, len(good[:start].rstrip()), 3):
+        raw = bytearray(good)
+        raw[i] ^= 1 << (i % 8)
+        path.unlink()
+        path.write_bytes(raw)
+        with pytest.raises(ValueError):
+            uhn.LivingMemory.load(path)
+
+
 # -------------------------------------------------------------------------------- crash-safe --
 
 
@@ -833,6 +1148,30 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(
             memory.save(path)
     assert (path.read_bytes() if before else None) == old
     assert os.listdir(tmp_path) == (["a"] if before else [])
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [("pwrite", 1), ("pwrite", 2), ("pwrite", 3), ("pwrite", 4), ("fsync", 1), ("replace", 1)],
+)
+def test_a_failure_leaves_the_old_living_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, call: int
+) -> None:
+    """Patterns, priors, records, header: whichever write fails."""
+    path = tmp_path / "a"
+    memory = uhn.LivingMemory(np.eye(3), half_life=2)
+    memory.save(path)
+    old = path.read_bytes()
+    memory.store([1.0, 1.0, 1.0])
+    with monkeypatch.context() as patch:
+        fail_at(patch, name, call, OSError(errno.ENOSPC, "full"))
+        with pytest.raises(OSError, match="full"):
+            memory.save(path)
+    assert path.read_bytes() == old and os.listdir(tmp_path) == ["a"]
+    real = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda f, data, at: real(f, data[:7], at))
+    memory.save(path)
+    assert uhn.LivingMemory.load(path, verify=True).ids == [0, 1, 2, 3]
 
 
 def test_writes_that_take_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1069,6 +1408,48 @@ def test_we_read_what_the_official_package_writes(tmp_path: Path) -> None:
             assert found.retrieve(patterns).tobytes() == memory.retrieve(patterns).tobytes()
         save_file({"patterns": patterns}, other)
         refuse(other, "no memory was saved here")
+
+
+@pytest.mark.oracle
+def test_the_official_package_and_records(tmp_path: Path) -> None:
+    """It reads them as bytes, whose text any reader of JSON reads, and writes what we read."""
+    package = pytest.importorskip("safetensors", reason="safetensors is not installed")
+    from safetensors.numpy import load_file, save_file
+
+    path, other = tmp_path / "a", tmp_path / "b"
+    memory = uhn.LivingMemory(
+        RNG.normal(size=(5, 3)).astype(np.float32), labels=list("abcdé"), half_life=3
+    )
+    memory.store([1.0, 2.0, 3.0], ids="last")
+    memory.save(path)
+    found = load_file(path)
+    assert set(found) == {"patterns", "prior", "records"}
+    assert found["records"].dtype == np.uint8
+    said = json.loads(found["records"].tobytes().decode("utf-8"))
+    assert said["ids"] == [0, 1, 2, 3, 4, "last"] and said["labels"] == [*"abcdé", None]
+    assert said["ages"]["clock"] == [1, 2, 3, 4, 5, 6] and said["half_life"] == 3
+    with package.safe_open(path, "np") as file:
+        save_file(found, other, file.metadata())
+    for mmap in (True, False):
+        again = uhn.LivingMemory.load(other, mmap, verify=True)
+        assert again.ids == memory.ids and again.labels == memory.labels
+        assert again.retrieve(np.eye(3)).tobytes() == memory.retrieve(np.eye(3)).tobytes()
+
+
+def test_records_may_lie_anywhere(tmp_path: Path) -> None:
+    """Before the numbers, too; there numbers may be off their place, which mapping says."""
+    path = tmp_path / "a"
+    text = json.dumps(good_records())
+    for pad in range(8):
+        path.write_bytes(build_living(text + " " * pad, order=("records", *PARTS)))
+        memory = uhn.LivingMemory.load(path, mmap=False, verify=True)
+        assert memory.ids == ["a", 4, "b"] and memory.memory[2].tolist() == [5, 6]
+        if (len(text) + pad) % 8 == 0:
+            assert uhn.LivingMemory.load(path).ids == ["a", 4, "b"]
+            assert uhn.io.describe(path)["dtype"] == "float64"
+        else:
+            with pytest.raises(ValueError, match=r"a: .* not aligned: load it with"):
+                uhn.LivingMemory.load(path)
 
 
 @pytest.mark.oracle

@@ -810,6 +810,347 @@ def test_old_memories_still_answer(dtype) -> None:
     assert memory.retrieve(np.array([0.5, 0.5])).tolist() == [0.5, 0.5]
 
 
+# ------------------------------------------------------------------------------------- files --
+
+
+def assert_alike(a: uhn.LivingMemory, b: uhn.LivingMemory, queries: Array) -> None:
+    """The same names, settings and numbers, and the same bits to every question."""
+    for name in ("ids", "labels", "metadata"):
+        assert repr(getattr(a, name)) == repr(getattr(b, name)), name  # types, too
+    for name in ("capacity", "half_life", "min_margin", "max_energy", "clock", "_next_id"):
+        assert getattr(a, name) == getattr(b, name), name
+    assert repr(a) == repr(b) and a.memory.parameters == b.memory.parameters
+    assert (a.prior is None) == (b.prior is None)
+    if a.prior is not None:
+        assert same(a.prior, b.prior)
+    if not len(a):
+        return
+    assert same(a.memory[:], b.memory[:]) and same(a.memory.values, b.memory.values)
+    assert same(a.retrieve(queries), b.retrieve(queries))
+    one, two = (m.recall(queries, 1, k=min(3, len(a))) for m in (a, b))
+    for name in ("ids", "labels", "metadata"):
+        assert getattr(one, name).tolist() == getattr(two, name).tolist(), name
+    for name in ("state", "weights", "margin", "matched", "n_effective"):
+        assert same(np.asarray(getattr(one, name)), np.asarray(getattr(two, name))), name
+    near, other = a.nearest(queries, min(2, len(a))), b.nearest(queries, min(2, len(a)))
+    assert near[0].tolist() == other[0].tolist() and same(near[1], other[1])
+
+
+#: Keywords of living memories, and whether they have values and gaps.
+FILED: dict[str, tuple[dict[str, Any], bool, bool]] = {
+    "fading ring": (
+        {"half_life": 6.7, "capacity": 30, "min_margin": 0.1, "max_energy": -0.5}, False, False,
+    ),
+    "fading": ({"half_life": 1e-3, "similarity": "sqeuclidean", "beta": 0.3}, True, False),
+    "ring": ({"capacity": 17, "separation": "topk", "k": 2, "first_row": 50}, True, False),
+    "plain": ({"similarity": "manhattan", "min_margin": math.inf}, False, False),
+    "gaps": (
+        {"half_life": 40, "capacity": 25, "nan": "missing", "similarity": "euclidean"},
+        False, True,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mmap", [True, False], ids=["mapped", "read"])
+@pytest.mark.parametrize("dtype", cases.DTYPES, ids=["float32", "float64"])
+@pytest.mark.parametrize("case", FILED)
+def test_a_file_goes_on_as_the_memory_does(tmp_path, case: str, dtype, mmap: bool) -> None:
+    """Saved anywhere in a history, it answers, fades and forgets with the same bits after."""
+    keywords, hetero, gaps = FILED[case]
+    rng = np.random.default_rng(31 + len(case))
+    path = tmp_path / "a"
+    fades = keywords.get("separation") != "topk"
+
+    def rows(n: int) -> Array:
+        x = rng.normal(size=(n, 5)).astype(dtype)
+        if gaps:
+            x[:, 1:][rng.random((n, 4)) < 0.2] = np.nan
+        return x
+
+    queries = rows(3)
+    memories = [uhn.LivingMemory(**keywords)]
+    n_saved = 0
+    for turn in range(60):
+        what = int(rng.integers(0, 6)) if turn else 0
+        ids = memories[0].ids
+        some = [ids[i] for i in rng.permutation(len(ids))[: rng.integers(0, 4)]]
+        n = int(rng.integers(1, 9))
+        x, v = rows(n), rng.normal(size=(n, 2)) if hetero else None
+        p = rng.uniform(0.1, 3, n) if fades and turn % 3 else None
+        meta = [None, {"turn": turn, "list": [turn / 3, None, True, "é€"]}] * 4
+        for memory in memories:
+            if what < 2:
+                given = [f"{turn}/{i}" for i in range(n)] if turn % 4 == 1 else None
+                memory.store(
+                    x, v, ids=given, labels=[turn] * n, metadata=meta[:n], prior=p, copy=True
+                )
+            elif what == 2:
+                memory.remove(some)
+            elif what == 3 and some:
+                x = np.resize(x, (len(some), 5))
+                v = None if v is None else np.resize(v, (len(some), 2))
+                new = [x[0, 0].item()] * len(some) if n % 2 else None
+                memory.replace(some, x, v, labels=new, metadata=meta[: len(some)])
+            elif what == 4 and fades:
+                memory.decay(1 - turn / 100)
+                if some:
+                    memory.set_prior(1 + np.arange(len(some)) / 7, some)
+            elif memory.half_life is not None:
+                memory.tick(turn / 7)
+        for other in memories[1:]:
+            assert_alike(memories[0], other, queries)
+        if turn % 7 == 3:
+            n_saved += 1
+            before = memories[0].copy()
+            memories[0].save(path)
+            assert_alike(memories[0], before, queries)
+            found = uhn.LivingMemory.load(path, mmap, verify=bool(turn % 2))
+            assert_alike(memories[0], found, queries)
+            # A file of a file is the same file.
+            again = path.with_name("again")
+            found.save(again)
+            assert again.read_bytes() == path.read_bytes()
+            plain = uhn.load(path, mmap, verify=True)
+            assert type(plain) is uhn.Memory and repr(plain) == repr(memories[0].memory)
+            if len(plain):
+                assert same(plain.retrieve(queries), memories[0].retrieve(queries))
+            memories = [memories[0], *memories[1:][-2:], found]
+            path = tmp_path / str(turn)
+    assert n_saved == 9 and len(memories) == 4
+
+
+def test_files_of_few_memories(tmp_path) -> None:
+    """None ever, none any more, none but time that passed."""
+    path = tmp_path / "a"
+    memory = uhn.LivingMemory(half_life=3, capacity=2)
+    memory.tick(2.5)
+    memory.save(path)
+    found = uhn.LivingMemory.load(path)
+    assert_alike(memory, found, X)
+    for m in (memory, found):
+        assert m.store(X[:3]) == [0, 1, 2]
+    assert_alike(memory, found, X)
+    assert found.clock == 5.5
+    memory.remove([1, 2])
+    memory.save(path)
+    found = uhn.LivingMemory.load(path, mmap=False)
+    assert len(found) == 0 and found.memory.n_features == 3
+    for m in (memory, found):
+        assert m.store(X[:2]) == [3, 4], "a number that was an id is none again"
+    assert_alike(memory, found, X)
+
+
+class Sub(uhn.LivingMemory):
+    """Another class of living memories."""
+
+
+def test_scalars_of_numpy_are_saved_as_numbers(tmp_path) -> None:
+    """Labels out of an array come back as what they are worth."""
+    path = tmp_path / "a"
+    memory = Sub(X[:3], labels=np.array([3, 1, 2]), ids=np.array(["a", "b", "c"]))
+    memory.store(
+        X[:3],
+        labels=[np.float32(0.1), np.bool_(True), np.str_("é")],
+        metadata=[{"a": np.int8(3)}, {"b": [np.float64(0.5)]}, {"c": None}],
+    )
+    memory.save(path)
+    found = Sub.load(path)
+    assert type(found) is Sub and repr(found.labels) == repr(
+        [3, 1, 2, float(np.float32(0.1)), True, "é"]
+    )
+    assert repr(found.metadata[3:]) == "[{'a': 3}, {'b': [0.5]}, {'c': None}]"
+    assert repr(found.ids) == repr(["a", "b", "c", 0, 1, 2])
+
+
+def deep(n: int) -> Any:
+    found: Any = None
+    for _ in range(n):
+        found = [found]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("thing", "message"),
+    [
+        ((1, 2), "has a tuple, and a file holds .*: make it a list"),
+        ({"a": [0, (1, 2)]}, "has a tuple, and a file holds .*: make it a list"),
+        ({1: 2}, "has the key 1: make it a str"),
+        ({"a": {None: 2}}, "has the key None: make it a str"),
+        ({1, 2}, "has a set, and a file holds None, bool, int, float, str, list, and dict"),
+        (Label(), "has a Label, and a file holds"),
+        (b"x", "has a bytes, and a file holds"),
+        (np.arange(3), r"has a ndarray, and a file holds .*: use tolist\(\)"),
+        (1j, "has a complex, and a file holds"),
+        (np.datetime64("2020-01-01"), "has a datetime64, and a file holds"),
+        (math.nan, "has nan, which is no number of JSON: use None"),
+        ([1.0, -math.inf], "has -inf, which is no number of JSON: use None"),
+        (np.float32("nan"), "has nan, which is no number of JSON: use None"),
+        ("\ud800", "has half a surrogate pair"),
+        ({"\udfff": 1}, "has half a surrogate pair"),
+        (1 << 2000, "has an int of more than 2000 bits: make it a str"),
+        (deep(65), "is nested more than 64 deep"),
+        (deep(100_000), "is nested more than 64 deep"),
+    ],
+)
+def test_what_is_not_json_is_not_saved(tmp_path, thing, message: str) -> None:
+    """The memory is named, what is wrong, and what to do; the old file is untouched."""
+    path = tmp_path / "a"
+    memory = uhn.LivingMemory(X[:2], ids=["good", "bad"])
+    memory.save(path)
+    before = path.read_bytes()
+    memory.replace("bad", X[3], labels=thing)
+    with pytest.raises(ValueError, match="^the label of the memory 'bad' " + message):
+        memory.save(path)
+    memory.replace(["bad"], X[3:], labels=[None], metadata=[{"it": thing}])
+    with pytest.raises(ValueError, match="^metadata of the memory 'bad' " + message):
+        memory.save(path)
+    assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+def test_other_things_that_are_not_saved(tmp_path) -> None:
+    """Ids that are no text, equations with code, circles; a plain file is no living memory."""
+    path = tmp_path / "a"
+    with pytest.raises(ValueError, match="an id has half a surrogate pair"):
+        uhn.LivingMemory(X[:1], ids=["\udc80"]).save(path)
+    with pytest.raises(ValueError, match="a callable cannot be saved"):
+        uhn.LivingMemory(X, separation=lambda s: s).save(path)
+    circle: list[Any] = []
+    circle.append(circle)
+    with pytest.raises(ValueError, match="memory 0 is nested more than 64 deep"):
+        uhn.LivingMemory(X[0], labels=circle).save(path)
+    assert not list(tmp_path.iterdir())
+    uhn.LivingMemory(X).memory.save(path)
+    with pytest.raises(ValueError, match=r"a: it has no records, .* open it with uhn\.load"):
+        uhn.LivingMemory.load(path)
+    with pytest.raises(TypeError, match="True or False"):
+        uhn.LivingMemory.load(path, 1)  # type: ignore[arg-type]
+    with pytest.raises(FileNotFoundError):
+        uhn.LivingMemory.load(tmp_path / "none")
+    uhn.LivingMemory(X[:1], labels=[deep(64)]).save(path)
+    assert repr(uhn.LivingMemory.load(path).labels) == repr([deep(64)])
+
+
+def test_a_file_has_the_memories_of_one_moment(tmp_path) -> None:
+    """Rows, names and clocks that are saved while another thread stores belong together."""
+    memory = uhn.LivingMemory(np.zeros((1, 3)), half_life=5, capacity=50)
+    done = threading.Event()
+
+    def grow() -> None:
+        while not done.is_set():
+            first = memory.ids[-1] + 1
+            memory.store(np.full((2, 3), [[first], [first + 1]]), labels=[first, first + 1])
+
+    writer = threading.Thread(target=grow)
+    writer.start()
+    try:
+        for _ in range(30):
+            memory.save(tmp_path / "a")
+            found = uhn.LivingMemory.load(tmp_path / "a")
+            ids = found.ids
+            assert ids == list(range(ids[0], ids[0] + len(ids)))
+            assert np.asarray(found.memory)[:, 0].tolist() == ids
+            assert found.clock == ids[-1] + 1 and found._next_id == ids[-1] + 1
+            assert found.prior is not None and found.prior[-1] == 1
+    finally:
+        done.set()
+        writer.join()
+    assert found.clock > 3
+
+
+def test_the_clock_stays_a_number() -> None:
+    """Time may not run to infinity; half-lives may be as short as they like."""
+    memory = uhn.LivingMemory(X[:1], half_life=1e-308)
+    memory.tick(1.7e308)
+    assert memory.retrieve(X[0]).tolist() == X[0].tolist()
+    with pytest.raises(ValueError, match=r"the clock is at 1\.7e\+308; 1e\+308 more"):
+        memory.tick(1e308)
+    assert memory.clock == 1.7e308 and memory.store(X[1]) == 1
+
+
+# -------------------------------------------------------------------------------------- gaps --
+
+
+@pytest.mark.parametrize("n_values", [0, 5, 2])
+@pytest.mark.parametrize("dtype", cases.DTYPES, ids=["float32", "float64"])
+def test_what_is_not_known(n_values: int, dtype) -> None:
+    """NaN and masks in queries, NaN in patterns: as `uhn.Memory` has it, with names."""
+    rng = np.random.default_rng(32)
+    patterns = rng.normal(size=(40, 5)).astype(dtype)
+    patterns[rng.random((40, 5)) < 0.2] = np.nan
+    patterns[:, 0] = 1
+    values = rng.normal(size=(40, n_values)).astype(dtype) if n_values else None
+    equation: dict[str, Any] = {"similarity": "sqeuclidean", "beta": 0.7, "nan": "missing"}
+    ids = [f"m{i}" for i in range(40)]
+    memory = uhn.LivingMemory(patterns, values, ids=ids, half_life=9, **equation)
+    plain = uhn.Memory(patterns, values, prior=memory.prior, **equation)
+    queries = rng.normal(size=(6, 5)).astype(dtype)
+    mask = rng.random((6, 5)) < 0.6
+    mask[:, 0] = True
+    gaps = np.where(mask, queries, np.nan).astype(dtype)
+    for clamp in (True, False):
+        wanted = plain.retrieve(gaps, clamp=clamp)
+        assert same(memory.retrieve(gaps, clamp=clamp), wanted)
+        assert same(memory.retrieve(queries, mask=mask, clamp=clamp), wanted)
+        answers = [
+            memory.recall(gaps, 1, clamp=clamp, k=3),
+            memory.recall(queries, 1, mask=mask, clamp=clamp, k=3),
+        ]
+        for answer in answers:
+            assert same(answer.state, wanted)
+            w = plain.weights(gaps)
+            order = np.argsort(-w, axis=1, kind="stable")[:, :3]
+            assert answer.ids.tolist() == [[ids[i] for i in row] for row in order]
+            assert same(answer.weights, np.take_along_axis(w, order, 1))
+            near = plain.nearest(gaps, 2)[1].astype(np.float64)
+            assert same(answer.margin, near[:, 0] - near[:, 1])
+            one = memory.recall(queries[4], 1, mask=mask[4], clamp=clamp, k=3)
+            assert same(one.state, answer.state[4]) and one.margin == answer.margin[4]
+    if not n_values:
+        assert same(memory.retrieve(gaps)[mask], gaps[mask]), "what was known stays"
+        assert not same(memory.retrieve(gaps, clamp=False)[mask], gaps[mask])
+    if n_values != 2:
+        more = memory.recall(queries, 4, mask=mask, tol=None)
+        assert same(more.state, plain.recall(gaps, 4, tol=None).state)
+        assert same(more.state, memory.retrieve(queries, 4, mask=mask))
+    rows, scores = memory.nearest(queries, 2, mask=mask)
+    wanted_rows, wanted_scores = plain.nearest(gaps, 2)
+    assert rows.tolist() == [[ids[i] for i in row] for row in wanted_rows]
+    assert same(scores, wanted_scores)
+    entry = memory["m3"]
+    assert np.array_equal(entry.pattern, patterns[3], equal_nan=True)
+    with pytest.raises(ValueError, match="there is no energy"):
+        memory.recall(gaps, 1).energy  # noqa: B018
+
+
+def test_masks_of_memories_without_gaps() -> None:
+    """They need no nan='missing'; a query with gaps has no energy and is no match by one."""
+    patterns = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]])
+    memory = uhn.LivingMemory(patterns, ids=list("abc"), beta=30.0, max_energy=0.0)
+    queries = np.array([[0.9, 7, 0], [0.9, 0.1, 0], [0, 0.8, 9]])
+    mask = np.array([[True, False, True], [True] * 3, [True, True, False]])
+    answer = memory.recall(queries, mask=mask)
+    assert answer.ids[:, 0].tolist() == ["a", "a", "b"]
+    assert np.isnan(answer.energy).tolist() == [True, False, True]
+    assert answer.energy[1] == memory.memory.energy(queries[1])
+    assert answer.matched.tolist() == [False, True, False]
+    assert answer.state[mask].tolist() == queries[mask].tolist()
+    assert memory.recall(queries[1]).energy == answer.energy[1]
+    single = memory.recall(queries[0], mask=mask[0])
+    assert math.isnan(single.energy) and single.matched is False and single.ids == ["a"]
+    free = memory.recall(queries, mask=mask, clamp=False)
+    np.testing.assert_allclose(free.state, patterns[[0, 0, 1]], atol=1e-6)
+    assert "matched" in answer._repr_html_()
+    unbounded = uhn.LivingMemory(patterns, beta=30.0, min_margin=0.5)
+    answer = unbounded.recall(queries, mask=mask)
+    assert answer.matched.tolist() == [True] * 3
+    # A dot product over two of three features counts for three.
+    np.testing.assert_allclose(answer.margin, [1.5 * 0.9, 0.9 - 0.1, 1.5 * 0.8], rtol=1e-15)
+    with pytest.raises(ValueError, match="is NaN"):
+        memory.recall([np.nan, 1, 0])
+    with pytest.raises(TypeError, match="boolean"):
+        memory.recall(queries, mask=mask.astype(int))
+
+
 # ------------------------------------------------------------------- copies and what is seen --
 
 

@@ -525,6 +525,11 @@ def _describe(said: dict[str, Any]) -> None:
             f"{name.ljust(8)}  {shape} {said['dtype']}, {_bytes(tensor['n_bytes'])} at byte "
             f"{tensor['offset']}, SHA-256 {tensor['sha256']}"
         )
+    if records := said["records"]:
+        print(
+            f"records   of a living memory, {_bytes(records['n_bytes'])} at byte "
+            f"{records['offset']}, SHA-256 {records['sha256']}"
+        )
 
 
 def _info_file(options: argparse.Namespace) -> int:

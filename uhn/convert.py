@@ -118,6 +118,9 @@ def convert(
     temporary file beside the destination, which has no name and so is gone whatever happens.
     The checksums of a memory are verified before it is converted.
 
+    A living memory is still one in another ``.uhn.safetensors``, with its names, ages and
+    settings, whatever the dtype; ``.npy``, ``.npz`` and ``.csv`` get its numbers alone.
+
     Examples
     --------
     >>> import os, tempfile, numpy as np, uhn, uhn.convert
@@ -161,13 +164,26 @@ def convert(
         }
         _room(folder, sum(table.nbytes for table in rows.values()))
         try:
+            records = _records_of(name, rows, keywords) if is_memory else None
             memory = Memory(
                 rows["patterns"], rows.get("values"), prior=rows.get("prior"), **keywords
             )
         except (ValueError, TypeError) as error:
             raise FileError(f"{name}: {error}") from error
-        _io.save(memory, target, on_progress=lambda done: advance(0.5 + done / 2))
+        _io._save(memory, target, lambda done: advance(0.5 + done / 2), records)
     return _io.describe(target)
+
+
+def _records_of(name: str, rows: dict[str, _Rows], keywords: dict[str, Any]) -> bytes | None:
+    """The records of a living memory, which say the same of the rows in another dtype."""
+    raw = _io._raw_records(name)
+    if raw is None:
+        return None
+    n, has_prior = len(rows["patterns"]), "prior" in rows
+    if _io._parse_records(raw, n, has_prior, keywords).ages is not None and has_prior:
+        # What faded is held to the normal numbers of the dtype.
+        rows["prior"] = np.maximum(rows["prior"], np.finfo(rows["prior"].dtype).tiny)
+    return raw
 
 
 def _halves(on_progress: _Progress | None) -> _Progress:
@@ -226,7 +242,9 @@ def _tables(
         except ValueError as error:
             raise FileError(str(error)) from error
         parts = _tensors(name)
-        return {part: take() for part, take in parts.items()}
+        if "patterns" not in parts:
+            raise FileError(f"{name}: the memory is empty")
+        return {part: parts[part]() for part in _io._PARTS if part in parts}
     if kind in (".npy", ".csv"):
         if array is not None:
             raise ValueError(f"a {kind} file has one array, without a name")

@@ -9,20 +9,46 @@ little-endian and row after row. Any program that reads safetensors reads it. Fo
   memory is heteroassociative, and ``prior`` (n_patterns,) if there are prior weights: all
   ``F32`` or all ``F64``, one behind the other in this order. An empty memory has none of
   them.
+- tensor ``records`` (n_bytes,) of ``U8`` behind them, if a `uhn.LivingMemory` was saved; see
+  below. Who reads the numbers alone leaves it out.
 - ``__metadata__``, text by name: ``format`` ("uhn"), ``format_version`` ("1"),
   ``library_version``, ``keywords`` (the keywords of `uhn.Memory`, as JSON),
   ``sha256.<tensor>`` (of the tensor's bytes, in hexadecimal) and ``sha256.header`` (of
   `fingerprint`, so of everything else in the header). Other names are allowed and ignored.
 - The header ends in spaces, so that the numbers begin at a multiple of 64 bytes.
 
+Records
+-------
+The bytes of ``records`` are UTF-8: one object of JSON with these names and no others. n is the
+number of patterns, 0 where there are none.
+
+- ``ids``: n whole numbers and texts, no two the same, oldest first.
+- ``labels``: n values of JSON; ``metadata``: n objects of JSON, or null for none.
+- ``ages``: null if no prior ever faded; else an object of ``prior``, ``clock`` and ``shift``, n
+  numbers each: the prior weight that a row was given, and what ``clock`` and ``shift`` were
+  then. With d = ``shift`` - its shift + (``clock`` - its clock) / ``half_life`` (without a
+  half-life the second term is left out) its prior is now prior 2^-d, held to the normal
+  numbers of the dtype: this is what the tensor ``prior`` has, which must then be there.
+- ``clock``: rows stored and ticks since there is a half-life; ``shift``: half-lives that
+  `decay` took away.
+- ``next_id``: the next whole number that is given as an id, above all that are there.
+- ``capacity``, ``half_life``, ``min_margin``, ``max_energy``: as `uhn.LivingMemory` takes them,
+  null for None; an infinite threshold is the text "inf" or "-inf".
+
+Numbers have the digits that make the same float64 again; there is no NaN and no Infinity.
+
 What is checked, and when
 -------------------------
 Always: that the file is a regular one, the header's grammar and checksum, that names, shapes
 and offsets account for every byte of the file, and that the keywords make a memory. Never is
-more memory taken than the file has bytes (and a few times the header, which is 1 MB at most).
+more memory taken than the file has bytes (and a few times the header, which is 1 MB at most;
+who asks for records takes some thirty times theirs).
 
-By `verify`, or ``load(path, verify=True)``: the SHA-256 of every tensor, and that every
-number is finite. This reads the whole file.
+By `uhn.LivingMemory.load`: the SHA-256 of the records, and all that is said of them above but
+that the priors are those of their ages. `load` does not read them.
+
+By `verify`, or ``load(path, verify=True)``: the SHA-256 of every tensor, that every number is
+finite, and the records. This reads the whole file.
 
 By a mapped memory, without `verify`: NaN, infinity and numbers outside the domain of the
 similarity are found when their rows are first asked, and raise ValueError. A changed number
@@ -48,7 +74,7 @@ import secrets
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -65,7 +91,8 @@ MAX_HEADER = 1_000_000
 """Longest header that is read, in bytes. Ours have less than 1,500; safetensors allows 10^8."""
 
 _PARTS = ("patterns", "values", "prior")
-_DTYPES = {"F32": "<f4", "F64": "<f8"}
+_RECORDS = "records"
+_DTYPES = {"F32": "<f4", "F64": "<f8", "U8": "|u1"}
 _KEYWORDS: dict[str, tuple[type, ...]] = {
     "similarity": (str,),
     "separation": (str,),
@@ -98,10 +125,32 @@ class _Tensor:
 
 @dataclass(frozen=True)
 class _Header:
-    tensors: dict[str, _Tensor]
+    tensors: dict[str, _Tensor]  # of numbers
+    records: _Tensor | None
     keywords: dict[str, Any]
     library_version: str
     sha256: str
+
+    @property
+    def n_patterns(self) -> int:
+        return self.tensors["patterns"].shape[0] if self.tensors else 0
+
+
+@dataclass(frozen=True)
+class Records:
+    """What a living memory knows beside its numbers, in the words of the module's page."""
+
+    ids: list[int | str]
+    labels: list[Any]
+    metadata: list[Any]
+    ages: npt.NDArray[np.float64] | None  # prior, clock and shift: (n, 3)
+    clock: float
+    shift: float
+    next_id: int
+    capacity: int | None
+    half_life: float | None
+    min_margin: float | None
+    max_energy: float | None
 
 
 # ----------------------------------------------------------------------------------- reading --
@@ -121,9 +170,21 @@ def _no_constant(text: str) -> None:
     raise ValueError(f"{text} is no number of JSON")
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:50]} is larger than any number")
+    return number
+
+
 def _parse_json(text: str, what: str) -> dict[str, Any]:
     try:
-        parsed = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        parsed = json.loads(
+            text,
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+        )
         # Half a surrogate pair, written as an escape, is no text: it has no UTF-8.
         json.dumps(parsed, ensure_ascii=False).encode()
     except RecursionError:
@@ -144,9 +205,12 @@ def _parse_tensor(name: str, entry: object, data_size: int) -> tuple[str, list[i
     if type(entry) is not dict or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"tensor {name!r} needs dtype, shape and data_offsets, and no more")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if type(dtype) is not str or dtype not in _DTYPES:
-        raise ValueError(f"tensor {name!r} has dtype {str(dtype)[:50]!r}; F32 or F64 is needed")
-    n_axes = 1 if name == "prior" else 2
+    wanted = ("U8",) if name == _RECORDS else ("F32", "F64")
+    if type(dtype) is not str or dtype not in wanted:
+        raise ValueError(
+            f"tensor {name!r} has dtype {str(dtype)[:50]!r}; {' or '.join(wanted)} is needed"
+        )
+    n_axes = 1 if name in ("prior", _RECORDS) else 2
     if type(shape) is not list or len(shape) != n_axes or not all(map(_is_size, shape)):
         raise ValueError(f"tensor {name!r} has no shape of {n_axes} whole numbers")
     if type(offsets) is not list or len(offsets) != 2 or not all(map(_is_size, offsets)):
@@ -190,7 +254,7 @@ def fingerprint(
     library_version, keywords : str
         The text of these names in ``__metadata__``.
     tensors : dict
-        By name: dtype ("F32" or "F64"), shape, and SHA-256 of the bytes.
+        By name: dtype ("F32", "F64" or "U8"), shape, and SHA-256 of the bytes.
 
     Returns
     -------
@@ -228,11 +292,13 @@ def _parse_header(raw: bytes, data_start: int, data_size: int) -> _Header:
             f"its format version is {str(version)[:50]!r}, and this library, version "
             f"{__version__}, reads {FORMAT_VERSION!r} only; a newer one may read it"
         )
-    unknown = sorted(set(entries) - set(_PARTS))
+    known = (*_PARTS, _RECORDS)
+    unknown = sorted(set(entries) - set(known))
     if unknown:
-        raise ValueError(f"tensor {unknown[0][:50]!r} is none of {', '.join(_PARTS)}")
-    if entries and "patterns" not in entries:
-        raise ValueError(f"there are {' and '.join(sorted(entries))} without patterns")
+        raise ValueError(f"tensor {unknown[0][:50]!r} is none of {', '.join(known)}")
+    numbers = sorted(set(entries) - {_RECORDS})
+    if numbers and "patterns" not in numbers:
+        raise ValueError(f"there are {' and '.join(numbers)} without patterns")
     tensors = {}
     for name, entry in entries.items():
         dtype, shape, start, n_bytes = _parse_tensor(name, entry, data_size)
@@ -247,7 +313,6 @@ def _parse_header(raw: bytes, data_start: int, data_size: int) -> _Header:
         end += tensor.n_bytes
     if end != data_start + data_size:
         raise ValueError(f"{data_start + data_size - end} bytes at its end belong to no tensor")
-    _check_shapes(tensors)
     for name in ("library_version", "keywords"):
         if name not in metadata:
             raise ValueError(f"{name} is missing")
@@ -259,7 +324,9 @@ def _parse_header(raw: bytes, data_start: int, data_size: int) -> _Header:
     if digest != metadata["sha256.header"]:
         raise ValueError("the header does not have its SHA-256: the file is damaged")
     keywords = _parse_keywords(metadata["keywords"])
-    return _Header(tensors, keywords, metadata["library_version"], digest)
+    records = tensors.pop(_RECORDS, None)
+    _check_shapes(tensors)
+    return _Header(tensors, records, keywords, metadata["library_version"], digest)
 
 
 def _check_shapes(tensors: dict[str, _Tensor]) -> None:
@@ -274,6 +341,124 @@ def _check_shapes(tensors: dict[str, _Tensor]) -> None:
             )
         if 0 in tensor.shape[1:]:
             raise ValueError(f"{name} have shape {tensor.shape}: a row needs a component")
+
+
+def _number(value: object, what: str, least: float = -math.inf) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):  # type: ignore[arg-type]
+        raise ValueError(f"{what} of the records is {str(value)[:50]!r}, which is no number")
+    number = float(value)  # type: ignore[arg-type]
+    if number < least:
+        raise ValueError(
+            f"{what} of the records is {number}, but it is never less than {least}"
+        )
+    return number
+
+
+def _threshold(value: object, what: str) -> float | None:
+    if value is None:
+        return None
+    return float(value) if value in ("inf", "-inf") else _number(value, what)
+
+
+def _parse_ages(
+    given: object, n: int, clock: float, shift: float
+) -> npt.NDArray[np.float64] | None:
+    if given is None:
+        return None
+    names = ("prior", "clock", "shift")
+    if type(given) is not dict or set(given) != set(names):
+        raise ValueError(f"ages of the records need {', '.join(names)}, and no more")
+    ages = np.empty((n, 3))
+    for i, (name, most) in enumerate(zip(names, (math.inf, clock, shift), strict=True)):
+        column = given[name]
+        if type(column) is not list or len(column) != n or {*map(type, column)} - {int, float}:
+            raise ValueError(f"{name} of the ages of the records is no list of {n} numbers")
+        ages[:, i] = column
+        good = np.isfinite(ages[:, i]) & (ages[:, i] >= 0) & (ages[:, i] <= most)
+        if name == "prior":
+            good &= ages[:, i] > 0
+        if not good.all():
+            row = int(np.argmin(good))
+            raise ValueError(f"{name}[{row}] of the ages of the records is {ages[row, i]}")
+    return ages
+
+
+def _parse_records(raw: bytes, n: int, has_prior: bool, keywords: dict[str, Any]) -> Records:
+    """The records of a memory of n patterns, if they are all that the module's page says."""
+    try:
+        found = _parse_json(raw.decode("utf-8"), "the text of the records")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the text of the records is not UTF-8: {error}") from None
+    names = [field.name for field in fields(Records)]
+    if set(found) != set(names):
+        raise ValueError(f"the records need {', '.join(names)}, and no more")
+    for name in ("ids", "labels", "metadata"):
+        if type(found[name]) is not list or len(found[name]) != n:
+            raise ValueError(f"{name} of the records are no list of {n}, one a pattern")
+    ids = found["ids"]
+    for one in ids:
+        if type(one) not in (int, str):
+            raise ValueError(f"the id {str(one)[:50]!r} of the records is no int or str")
+    if len(set(ids)) < n:
+        raise ValueError("ids of the records are not all different")
+    for one in found["metadata"]:
+        if one is not None and type(one) is not dict:
+            raise ValueError(f"metadata {str(one)[:50]!r} of the records are no object of JSON")
+    clock, shift = (_number(found[name], name, 0.0) for name in ("clock", "shift"))
+    ages = _parse_ages(found["ages"], n, clock, shift)
+    next_id, capacity = found["next_id"], found["capacity"]
+    used = max((one for one in ids if type(one) is int), default=-1)
+    if type(next_id) is not int or next_id < 0 or next_id <= used:
+        raise ValueError(f"next_id of the records is {str(next_id)[:50]!r}, not above all ids")
+    if capacity is not None and (type(capacity) is not int or not max(n, 1) <= capacity):
+        raise ValueError(f"capacity of the records is {str(capacity)[:50]!r} for {n} patterns")
+    half_life = found["half_life"]
+    if half_life is not None:
+        half_life = _number(half_life, "half_life", math.ulp(0.0))
+    if ages is None and (half_life is not None or clock or shift):
+        raise ValueError("what fades has ages, and the records have none")
+    if ages is not None:
+        Memory(**keywords).set_prior([], [])  # fails if the separation knows no priors
+        if n and not has_prior:
+            raise ValueError("the records have ages, but there is no prior")
+    thresholds = (_threshold(found[name], name) for name in ("min_margin", "max_energy"))
+    return Records(
+        ids, found["labels"], found["metadata"], ages, clock, shift, next_id, capacity,
+        half_life, *thresholds,
+    )  # fmt: skip
+
+
+def _read_records(file: int, header: _Header) -> bytes:
+    """The bytes of the records, which have their checksum."""
+    tensor = header.records
+    assert tensor is not None
+    raw = bytearray(tensor.n_bytes)
+    _read_exactly(file, memoryview(raw), tensor.start)
+    digest = hashlib.sha256(raw).hexdigest()
+    if digest != tensor.sha256:
+        raise ValueError(
+            f"records have SHA-256 {digest}, but the header says {tensor.sha256}: "
+            "the file is damaged"
+        )
+    return bytes(raw)
+
+
+def _take_records(file: int, header: _Header) -> Records:
+    if header.records is None:
+        raise ValueError(
+            "it has no records, so it is no living memory: open it with uhn.load, and make one "
+            "of its rows with uhn.LivingMemory"
+        )
+    return _parse_records(
+        _read_records(file, header), header.n_patterns, "prior" in header.tensors,
+        header.keywords,
+    )  # fmt: skip
+
+
+def _raw_records(path: str | os.PathLike[str]) -> bytes | None:
+    """The records of a file as they are, None if there are none."""
+    with _opened(path) as (file, _, header):
+        return None if header.records is None else _read_records(file, header)
 
 
 def _name(path: str | os.PathLike[str]) -> str:
@@ -370,11 +555,16 @@ def _take_rows(file: int, size: int, header: _Header, mmap: bool) -> list[Any]:
 def _check_tensors(
     file: int, header: _Header, on_progress: Callable[[float], object] | None
 ) -> None:
-    """All numbers have their checksum and are what the memory takes."""
-    advance = _counter(sum(t.n_bytes for t in header.tensors.values()), on_progress)
+    """All numbers and the records have their checksum and are what the memory takes."""
+    total = sum(t.n_bytes for t in header.tensors.values())
+    n_bytes = 0 if header.records is None else header.records.n_bytes
+    advance = _counter(total + n_bytes, on_progress)
     for name, tensor in header.tensors.items():
         gaps = header.keywords.get("nan") == "missing" and name != "prior"
         _check_tensor(file, name, tensor, gaps, advance)
+    if header.records is not None:
+        _take_records(file, header)
+        advance(n_bytes)
 
 
 def _check_tensor(
@@ -405,7 +595,7 @@ def _check_tensor(
 
 
 def load(path: str | os.PathLike[str], mmap: bool = True, *, verify: bool = False) -> Memory:
-    """Open a memory that `save` wrote.
+    """Open a memory that `save` wrote, or the numbers of one of `uhn.LivingMemory.save`.
 
     Parameters
     ----------
@@ -444,9 +634,13 @@ def load(path: str | os.PathLike[str], mmap: bool = True, *, verify: bool = Fals
     >>> uhn.load(path).retrieve([0.9, 0.2, 0.0])
     array([1., 0., 0.])
     """
+    _check_flags(mmap, verify)
+    return _load(path, mmap, verify, None)
+
+
+def _check_flags(mmap: object, verify: object) -> None:
     if type(mmap) is not bool or type(verify) is not bool:
         raise TypeError("mmap and verify can be True or False only")
-    return _load(path, mmap, verify, None)
 
 
 def _counter(
@@ -471,15 +665,36 @@ def _load(
     on_progress: Callable[[float], object] | None,
 ) -> Memory:
     with _opened(path) as (file, size, header):
-        empty = Memory(**header.keywords)
-        if verify:
-            _check_tensors(file, header, on_progress)
-        if not header.tensors:
-            return empty
-        patterns, values, prior = _take_rows(file, size, header, mmap)
-        if mmap:
-            return _memory_map(patterns, values, prior, header.keywords)
-        return Memory(patterns, values, prior=prior, **header.keywords)
+        return _take_memory(file, size, header, mmap, verify, on_progress)
+
+
+def _take_memory(
+    file: int,
+    size: int,
+    header: _Header,
+    mmap: bool,
+    verify: bool,
+    on_progress: Callable[[float], object] | None = None,
+) -> Memory:
+    empty = Memory(**header.keywords)
+    if verify:
+        _check_tensors(file, header, on_progress)
+    if not header.tensors:
+        return empty
+    patterns, values, prior = _take_rows(file, size, header, mmap)
+    if mmap:
+        return _memory_map(patterns, values, prior, header.keywords)
+    return Memory(patterns, values, prior=prior, **header.keywords)
+
+
+def _load_living(
+    path: str | os.PathLike[str], mmap: bool, verify: bool
+) -> tuple[Memory, Records]:
+    """For `uhn.LivingMemory.load`, which says what this does."""
+    _check_flags(mmap, verify)
+    with _opened(path) as (file, size, header):
+        records = _take_records(file, header)
+        return _take_memory(file, size, header, mmap, verify), records
 
 
 def verify(
@@ -515,8 +730,9 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     dict
         ``path``, ``n_bytes`` (of the file), ``format_version``, ``library_version`` (that wrote
         it), ``keywords`` (of `uhn.Memory`), ``dtype`` ("float32", "float64", or None if it is
-        empty) and ``tensors``: by name ``shape``, ``offset`` (in the file), ``n_bytes`` and
-        ``sha256`` (as the header says; `verify` checks it).
+        empty), ``tensors``: by name ``shape``, ``offset`` (in the file), ``n_bytes`` and
+        ``sha256`` (as the header says; `verify` checks it), and ``records``: None, or
+        ``offset``, ``n_bytes`` and ``sha256`` of those of a living memory.
 
     Raises
     ------
@@ -540,6 +756,12 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
                     "sha256": tensor.sha256,
                 }
                 for name, tensor in header.tensors.items()
+            },
+            "records": header.records
+            and {
+                "offset": header.records.start,
+                "n_bytes": header.records.n_bytes,
+                "sha256": header.records.sha256,
             },
         }
 
@@ -569,11 +791,79 @@ def _keywords_of(memory: Memory) -> dict[str, Any]:
     return keywords
 
 
+_DEEPEST = 64
+_N_BITS = 2000  # of a whole number that every Python reads, however its limits are set
+_PLAIN = "None, bool, int, float, str, list, and dict with keys of str"
+
+
+def _plain(value: Any, where: str, depth: int = 0) -> Any:
+    """A value as JSON has it, if it comes back the same; scalars of NumPy as the numbers they
+    are."""
+    if isinstance(value, (np.bool_, np.integer, np.floating, np.str_)):
+        value = value.item()
+    kind = type(value)
+    if value is None or kind is bool:
+        return value
+    if kind is str:
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise ValueError(
+                    f"{where} has half a surrogate pair in a str, which no file holds as text: "
+                    "decode the bytes it came from with errors='replace'"
+                ) from None
+        return value
+    if kind is int:
+        if value.bit_length() > _N_BITS:
+            raise ValueError(f"{where} has an int of more than {_N_BITS} bits: make it a str")
+        return value
+    if kind is float:
+        if not math.isfinite(value):
+            raise ValueError(f"{where} has {value}, which is no number of JSON: use None")
+        return value
+    if depth == _DEEPEST:
+        raise ValueError(f"{where} is nested more than {_DEEPEST} deep: make it flatter")
+    if kind is list:
+        return [_plain(one, where, depth + 1) for one in value]
+    if kind is dict:
+        for name in value:
+            if type(name) is not str:
+                raise ValueError(f"{where} has the key {name!r}: make it a str")
+        names = (_plain(name, where) for name in value)
+        return {name: _plain(value[name], where, depth + 1) for name in names}
+    hint = {tuple: "make it a list", np.ndarray: "use tolist()"}.get(kind, "use one of these")
+    raise ValueError(f"{where} has a {kind.__name__}, and a file holds {_PLAIN}: {hint}")
+
+
+def _pack_records(records: Records) -> bytes:
+    """The bytes of the records; ValueError if something in them is not JSON."""
+    ids = [_plain(one, "an id") for one in records.ids]
+    found = {field.name: getattr(records, field.name) for field in fields(Records)}
+    found["ids"] = ids
+    for name, what in (("labels", "the label"), ("metadata", "metadata")):
+        rows = zip(ids, found[name], strict=True)
+        found[name] = [_plain(one, f"{what} of the memory {i!r}") for i, one in rows]
+    if records.ages is not None:
+        columns = zip(("prior", "clock", "shift"), records.ages.T.tolist(), strict=True)
+        found["ages"] = dict(columns)
+    for name in ("min_margin", "max_energy"):
+        if found[name] is not None and math.isinf(found[name]):
+            found[name] = str(found[name])
+    return json.dumps(
+        found, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    ).encode()
+
+
+def _kind(name: str, dtype: str) -> str:
+    return "U8" if name == _RECORDS else dtype
+
+
 def _header_bytes(
     keywords: str, dtype: str, shapes: dict[str, list[int]], digests: dict[str, str]
 ) -> bytes:
     """The length and the header. Its size does not depend on the digests."""
-    said = {name: (dtype, shapes[name], digests[name]) for name in shapes}
+    said = {name: (_kind(name, dtype), shapes[name], digests[name]) for name in shapes}
     metadata = {
         "format": "uhn",
         "format_version": FORMAT_VERSION,
@@ -585,8 +875,9 @@ def _header_bytes(
     header: dict[str, Any] = {"__metadata__": metadata}
     start = 0
     for name, shape in shapes.items():
-        stop = start + math.prod(shape) * np.dtype(_DTYPES[dtype]).itemsize
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, stop]}
+        kind = _kind(name, dtype)
+        stop = start + math.prod(shape) * np.dtype(_DTYPES[kind]).itemsize
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [start, stop]}
         start = stop
     text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
     text += b" " * (-(8 + len(text)) % _ALIGN)
@@ -633,8 +924,21 @@ def _write_part(
     return start, digest.hexdigest()
 
 
+def _write_records(
+    file: int, records: bytes, start: int, advance: Callable[[int], object]
+) -> int:
+    for at in range(0, len(records), _PIECE):
+        piece = memoryview(records)[at : at + _PIECE]
+        _write_exactly(file, piece, start + at)
+        advance(len(piece))
+    return start + len(records)
+
+
 def _write(
-    file: int, memory: Memory, on_progress: Callable[[float], object] | None = None
+    file: int,
+    memory: Memory,
+    on_progress: Callable[[float], object] | None = None,
+    records: bytes | None = None,
 ) -> None:
     """The whole file: first the numbers, then the header, which has their checksums."""
     keywords = json.dumps(_keywords_of(memory), allow_nan=False)
@@ -647,12 +951,20 @@ def _write(
         if memory.prior is not None:
             shapes["prior"] = [n]
     dtype = "F32" if memory.dtype == np.float32 else "F64"
+    item = 4 if dtype == "F32" else 8
+    total = sum(map(math.prod, shapes.values())) * item
+    parts = dict(shapes)
+    if records is not None:
+        shapes[_RECORDS] = [len(records)]
+        total += len(records)
     digests = dict.fromkeys(shapes, "0" * 64)
     end = len(_header_bytes(keywords, dtype, shapes, digests))
-    item = 4 if dtype == "F32" else 8
-    advance = _counter(sum(map(math.prod, shapes.values())) * item, on_progress)
-    for name, shape in shapes.items():
+    advance = _counter(total, on_progress)
+    for name, shape in parts.items():
         end, digests[name] = _write_part(file, memory, name, shape, end, advance)
+    if records is not None:
+        end = _write_records(file, records, end, advance)
+        digests[_RECORDS] = hashlib.sha256(records).hexdigest()
     _write_exactly(file, _header_bytes(keywords, dtype, shapes, digests), 0)
     if os.fstat(file).st_size != end:
         raise OSError(
@@ -743,5 +1055,14 @@ def save(
     """
     if not isinstance(memory, Memory):
         raise TypeError(f"memory must be a uhn.Memory, not {type(memory).__name__}")
+    _save(memory, path, on_progress, None)
+
+
+def _save(
+    memory: Memory,
+    path: str | os.PathLike[str],
+    on_progress: Callable[[float], object] | None,
+    records: bytes | None,
+) -> None:
     with _replacing(path) as file:
-        _write(file, memory.copy(), on_progress)
+        _write(file, memory.copy(), on_progress, records)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import html
 import math
 import operator
+import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,8 +23,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from uhn import io as _io
 from uhn._core import Memory, _memory_read, separate
-from uhn.results import Recall
+from uhn.results import Recall, _known
 
 __all__ = ["Answer", "Entry", "LivingMemory"]
 
@@ -117,10 +119,11 @@ def _records(ids: Iterable[Any], labels: Iterable[Any], metadata: Iterable[Any])
 
 def _power_of_half(x: Array) -> Array:
     """2^-x for x >= 0, each on its own, with the same bits everywhere."""
+    x = np.minimum(x, 5000.0)  # where it is 0 already
     whole = np.floor(x)
     # exp(-log(2) f) for the fraction f, by the core's own exponential; the rest is exact.
     part = separate(-math.log(2.0) * (x - whole), separation="exponential") if len(x) else x
-    return np.asarray(np.ldexp(part, -np.minimum(whole, 5000).astype(np.int32)))
+    return np.asarray(np.ldexp(part, -whole.astype(np.int32)))
 
 
 def _is_id(value: object) -> bool:
@@ -244,7 +247,9 @@ class Answer:
         close to some memory. Infinite where there is one memory only.
         """
         n = len(self._of.memory)
-        scores = self._of.memory.nearest(self._queries, min(n, 2))[1].astype(np.float64)
+        known = _known(self._queries)
+        _, scores = self._of.memory.nearest(self._queries, min(n, 2), mask=known)
+        scores = scores.astype(np.float64)
         best, second = scores[..., 0], scores[..., 1] if n > 1 else np.float64(-np.inf)
         # Two exact matches may both have an infinite score.
         result = np.zeros(best.shape)
@@ -255,19 +260,25 @@ class Answer:
     def energy(self) -> Any:
         """The energy of a query as it was asked: float64, shape (n_queries,).
 
+        NaN where the query lacks a feature, so that it has no energy.
+
         Raises
         ------
         ValueError
             If the memory has no energy; the message says why.
         """
-        return self._of.memory.energy(self._queries)
+        queries = np.atleast_2d(self._queries)
+        whole = ~np.isnan(queries).any(axis=1)
+        energy = np.full(len(queries), np.nan)
+        energy[whole] = self._of.memory.energy(queries[whole])
+        return energy if self._queries.ndim == 2 else float(energy[0])
 
     @cached_property
     def matched(self) -> Any:
         """Whether there is a match: bool, shape (n_queries,).
 
         That is: some memory answered, the margin is at least `min_margin`, and the energy at
-        most `max_energy`, where these are given.
+        most `max_energy`, where these are given. A query that lacks a feature has no energy.
         """
         matched = np.asarray(self.recall.status) != "no active location"
         if self._min_margin is not None:
@@ -345,7 +356,8 @@ class LivingMemory:
     depends on how many memories were stored, not on how many calls they came in.
 
     One thread may edit while others ask: an answer belongs to the memories before an edit or to
-    those after it, never to a mixture. Edits wait for one another.
+    those after it, never to a mixture. Edits wait for one another. A file, too, has the
+    memories of one moment.
 
     Removing and replacing cost a few passes over the ids, but do not copy patterns, except
     where the memory would otherwise keep more than twice the room it needs (see
@@ -432,7 +444,8 @@ class LivingMemory:
         given, born, shift = np.ascontiguousarray(state.ages.rows.T)
         age = state.shift - shift
         if self._half_life is not None:
-            age = age + (state.clock - born) / self._half_life
+            with np.errstate(over="ignore"):  # past all half-lives
+                age = age + (state.clock - born) / self._half_life
         kind = np.finfo(np.float64 if state.memory.dtype is None else state.memory.dtype)
         prior = given * _power_of_half(age)
         return np.asarray(np.clip(prior, float(kind.tiny), float(kind.max)))
@@ -443,13 +456,17 @@ class LivingMemory:
         if not state.stale:
             return state
         with self._lock:
-            state = self._state
-            if state.stale:
-                memory = state.memory.copy()
-                if len(memory):
-                    memory.set_prior(self._priors(state))
-                state = self._state = replace(state, memory=memory, stale=False)
+            state = self._state = self._faded(self._state)
         return state
+
+    def _faded(self, state: _State) -> _State:
+        """The state with the priors that its clock says."""
+        if not state.stale:
+            return state
+        memory = state.memory.copy()
+        if len(memory):
+            memory.set_prior(self._priors(state))
+        return replace(state, memory=memory, stale=False)
 
     def _with_ages(self, state: _State) -> _State:
         """The same state with ages, if it has none: priors are what they are."""
@@ -492,7 +509,8 @@ class LivingMemory:
         Raises
         ------
         ValueError
-            If n is negative or not finite, or there is no half-life.
+            If n is negative or not finite, the clock would be infinite, or there is no
+            half-life.
         """
         if self._half_life is None:
             raise ValueError("there is no half_life to tick with; use decay(factor)")
@@ -500,7 +518,10 @@ class LivingMemory:
             raise ValueError(f"n must be finite and >= 0, got {n}")
         with self._lock:
             state = self._state
-            self._state = replace(state, clock=state.clock + float(n), stale=True)
+            clock = state.clock + float(n)
+            if math.isinf(clock):
+                raise ValueError(f"the clock is at {state.clock}; {n} more would be infinite")
+            self._state = replace(state, clock=clock, stale=True)
 
     # ------------------------------------------------------------------------------- edits --
 
@@ -827,17 +848,22 @@ class LivingMemory:
         queries: npt.ArrayLike,
         n_steps: int = 1,
         *,
+        mask: npt.ArrayLike | None = None,
+        clamp: bool = True,
         tol: float | None = None,
         out: Array | None = None,
     ) -> Array:
         """What the memories answer: `uhn.Memory.retrieve`, whatever the thresholds say."""
-        return self._now().memory.retrieve(queries, n_steps, tol=tol, out=out)
+        memory = self._now().memory
+        return memory.retrieve(queries, n_steps, mask=mask, clamp=clamp, tol=tol, out=out)
 
     def recall(
         self,
         queries: npt.ArrayLike,
         n_steps: int | None = None,
         *,
+        mask: npt.ArrayLike | None = None,
+        clamp: bool = True,
         tol: float | None = 1e-6,
         k: int = 1,
         trace: bool = False,
@@ -850,6 +876,9 @@ class LivingMemory:
         n_steps : int, optional
             At most so many steps; by default 100, or 1 where answers are not as wide as
             patterns and cannot become questions.
+        mask, clamp : optional
+            As for `uhn.Memory.retrieve`: which features of a query are known, and whether they
+            stay.
         tol : float or None, default 1e-6
             As for `uhn.Memory.recall`.
         k : int, default 1
@@ -875,24 +904,39 @@ class LivingMemory:
         if not 1 <= k <= len(memory):
             raise ValueError(f"k must be from 1 to the {len(memory)} memories stored, got {k}")
         if memory.n_values == memory.n_features:
-            asked = memory.recall(queries, 0).state  # converted, and nobody else's
+            # Converted, nobody else's, and with NaN for what is not known.
+            asked = memory.recall(queries, 0, mask=mask).state
             recall = memory.recall(
-                asked, 100 if n_steps is None else n_steps, tol=tol, trace=trace
+                asked,
+                100 if n_steps is None else n_steps,
+                mask=_known(asked),
+                clamp=clamp,
+                tol=tol,
+                trace=trace,
             )
         else:
             recall = memory.recall(
-                queries, 1 if n_steps is None else n_steps, tol=tol, trace=trace
+                queries,
+                1 if n_steps is None else n_steps,
+                mask=mask,
+                clamp=clamp,
+                tol=tol,
+                trace=trace,
             )
             asked = np.asarray(recall._asked)
         return Answer(recall, asked, state, k, self._min_margin, self._max_energy)
 
-    def nearest(self, queries: npt.ArrayLike, k: int = 1) -> tuple[Array, Array]:
+    def nearest(
+        self, queries: npt.ArrayLike, k: int = 1, *, mask: npt.ArrayLike | None = None
+    ) -> tuple[Array, Array]:
         """The k most similar memories: ids and scores, best first.
 
         Parameters
         ----------
         queries : array_like, shape (n_queries, n_features) or (n_features,)
         k : int, default 1
+        mask : optional
+            As for `uhn.Memory.retrieve`.
 
         Returns
         -------
@@ -901,8 +945,93 @@ class LivingMemory:
         scores : ndarray, shape (n_queries, k)
         """
         state = self._now()
-        rows, scores = state.memory.nearest(queries, k)
+        rows, scores = state.memory.nearest(queries, k, mask=mask)
         return state.field_of(_ID, rows), scores
+
+    # ------------------------------------------------------------------------------- files --
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the memories to a file, with their names, priors and settings.
+
+        At any moment the path holds the old file or the new one, whole. `uhn.load` opens it,
+        too, as a plain `uhn.Memory` whose priors are those of the moment it was saved.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Of a regular file, which is replaced, or of none. By custom it ends in
+            ``.uhn.safetensors``.
+
+        Raises
+        ------
+        ValueError
+            If a label or metadata are not JSON: None, bool, int, float, str, list, and dict
+            with keys of str, no NaN or infinity among them; the message names the memory.
+            Scalars of NumPy are saved as the numbers they are. Or if the similarity or the
+            separation is a callable, or path is no regular file.
+        OSError
+            If the file cannot be written. Then the old one is untouched.
+
+        Examples
+        --------
+        >>> import os, tempfile, numpy as np
+        >>> path = os.path.join(tempfile.mkdtemp(), "living.uhn.safetensors")
+        >>> memory = LivingMemory(np.eye(2), ids=["a", "b"], capacity=2, half_life=10)
+        >>> memory.save(path)
+        >>> memory = LivingMemory.load(path)
+        >>> memory.store([0.5, 0.5], ids="c")
+        'c'
+        >>> memory.ids, memory.clock
+        (['b', 'c'], 3.0)
+        """
+        with self._lock:
+            state, next_id = self._state, self._next_id
+        state = self._faded(state)
+        records = _io.Records(
+            ids=state.field(_ID),
+            labels=state.field(_LABEL),
+            metadata=state.field(_METADATA),
+            ages=None if state.ages is None else state.ages.rows,
+            clock=state.clock,
+            shift=state.shift,
+            next_id=next_id,
+            capacity=self._capacity,
+            half_life=self._half_life,
+            min_margin=self._min_margin,
+            max_energy=self._max_energy,
+        )
+        _io._save(state.memory, path, None, _io._pack_records(records))
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], mmap: bool = True, *, verify: bool = False
+    ) -> LivingMemory:
+        """Open a living memory that `save` wrote.
+
+        It answers, fades and forgets with the same bits as the one that was saved.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Of a regular file.
+        mmap, verify : bool
+            As for `uhn.load`. Names and priors are read and checked in any case.
+
+        Raises
+        ------
+        ValueError
+            As `uhn.load`, and if there is no living memory in the file.
+        OSError
+            If it cannot be opened or read.
+        """
+        memory, records = _io._load_living(path, mmap, verify)
+        found = cls.__new__(cls)
+        found._capacity, found._half_life = records.capacity, records.half_life
+        found._min_margin, found._max_energy = records.min_margin, records.max_energy
+        found._next_id = records.next_id
+        rows = list(zip(records.ids, records.labels, records.metadata, strict=True))
+        found._start(memory, rows, records.ages, records.clock, records.shift)
+        return found
 
     # ------------------------------------------------------------------- copies and pickles --
 
