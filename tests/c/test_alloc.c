@@ -431,125 +431,124 @@ static uhn_status do_edit(bool *right) {
              (n == ROWS ? left[5] == 5 : left[5] == 6) && left[2] == (n == 20 ? 3.f : left[2]);
     CHECK(*right, "%zu rows after an edit that may have failed", n);
     uhn_memory_free(edited);
-    /* Rows that lack features: answers with columns left open, of every family, as they were the first
- * time; the first column of a sharp softmax is that of the one row that knows it. */
-    static uhn_status do_missing(bool *right) {
-        enum { R = 150, F = 4, RUNS = 4 };
-        static float rows[R * F], asked[B * F], found[2][RUNS][B * F];
-        static bool known;
-        uhn_memory *gappy = NULL;
-        for (int i = 0; i < R * F; i++)
-            rows[i] = i * i % 5 == 4 ? NAN : (float)(1 + i * i % 11);
-        for (int r = 0; r < R; r++) rows[r * F] = r == 7 ? 4 : NAN;
-        for (int i = 0; i < B * F; i++) asked[i] = i % 3 == 0 ? NAN : (float)(1 + i % 5);
-        const uhn_rows all = {.patterns = rows, .n_rows = R, .missing = true};
-        uhn_status status = uhn_memory_new(UHN_FLOAT32, F, 0, 0, &gappy);
-        if (status == UHN_OK) status = uhn_memory_store(gappy, &all, NULL);
-        if (status == UHN_OK) CHECK(uhn_memory_has_missing(gappy), "gaps that nobody saw");
-        for (int i = 0; i < RUNS && status == UHN_OK; i++) {
-            uhn_equation e = uhn_equation_default();
-            e.missing = true;
-            e.clamp = i == 3;
-            e.similarity = i == 2 ? UHN_SIM_cosine : UHN_SIM_sqeuclidean;
-            e.separation = i == 1 ? UHN_SEP_sparsemax : UHN_SEP_softmax;
-            e.normalize_scores = i == 2;
-            e.beta = 1000;
-            status = i == 3 ? uhn_recall(gappy, &e, asked, B, 3, -1, &two_threads,
-                                         found[known][i], NULL, NULL, NULL, NULL, NULL)
-                            : uhn_retrieve(gappy, &e, asked, B, &one_thread, found[known][i],
-                                           NULL, NULL);
-            for (int q = 0; status == UHN_OK && q < B; q++)
-                CHECK(found[known][i][q * F] ==
-                          (i == 3 && !isnan(asked[q * F]) ? asked[q * F] : 4),
-                      "the answer of the one row that knows, run %d, query %d", i, q);
-        }
-        *right = !known || !memcmp(found[0], found[1], sizeof found[0]);
-        known = known || status == UHN_OK;
-        uhn_memory_free(gappy);
-        return status;
-    }
+    return status;
+}
 
-    /* Returns how many allocations the scenario makes. */
-    static long sweep(const char *name, scenario run) {
-        bool right = false;
-        /* Once unarmed: what is made on first use and kept is made here. */
-        CHECK(run(&right) == UHN_OK && right, "%s %s, nothing failing", at_work->name, name);
-        long sites = 0;
-        for (int mode = 0; mode < 2; mode++) {
-            persistent = mode;
-            for (long k = 0;; k++) {
-                if (!CHECK(k < 5000, "%s %s: no end to the allocations", at_work->name, name))
-                    break;
-                long alive = atomic_load(&n_alive);
-                atomic_store(&n_failed, 0);
-                atomic_store(&countdown, k);
-                atomic_store(&armed, true);
-                uhn_status status = run(&right);
-                atomic_store(&armed, false);
-                long failed = atomic_load(&n_failed);
-                CHECK(status == UHN_NO_MEMORY || (status == UHN_OK && right),
-                      "%s %s, allocation %ld%s: %s%s", at_work->name, name, k,
-                      mode ? " on" : "", uhn_status_string(status),
-                      right ? "" : ", wrong answer");
-                CHECK(status == UHN_OK || failed > 0, "%s %s: no failure but '%s'",
-                      at_work->name, name, uhn_status_string(status));
-                CHECK(atomic_load(&n_alive) == alive,
-                      "%s %s, allocation %ld%s: %ld blocks leaked", at_work->name, name, k,
-                      mode ? " on" : "", atomic_load(&n_alive) - alive);
-                bool fine = false;
-                CHECK(do_retrieve_alone(&fine) == UHN_OK && fine,
-                      "%s %s, allocation %ld: memory spoilt", at_work->name, name, k);
-                if (failed == 0) {
-                    sites = k;
-                    break;
-                }
+/* Rows that lack features: answers with columns left open, of every family, as they were the first
+ * time; the first column of a sharp softmax is that of the one row that knows it. */
+static uhn_status do_missing(bool *right) {
+    enum { R = 150, F = 4, RUNS = 4 };
+    static float rows[R * F], asked[B * F], found[2][RUNS][B * F];
+    static bool known;
+    uhn_memory *gappy = NULL;
+    for (int i = 0; i < R * F; i++) rows[i] = i * i % 5 == 4 ? NAN : (float)(1 + i * i % 11);
+    for (int r = 0; r < R; r++) rows[r * F] = r == 7 ? 4 : NAN;
+    for (int i = 0; i < B * F; i++) asked[i] = i % 3 == 0 ? NAN : (float)(1 + i % 5);
+    const uhn_rows all = {.patterns = rows, .n_rows = R, .missing = true};
+    uhn_status status = uhn_memory_new(UHN_FLOAT32, F, 0, 0, &gappy);
+    if (status == UHN_OK) status = uhn_memory_store(gappy, &all, NULL);
+    if (status == UHN_OK) CHECK(uhn_memory_has_missing(gappy), "gaps that nobody saw");
+    for (int i = 0; i < RUNS && status == UHN_OK; i++) {
+        uhn_equation e = uhn_equation_default();
+        e.missing = true;
+        e.clamp = i == 3;
+        e.similarity = i == 2 ? UHN_SIM_cosine : UHN_SIM_sqeuclidean;
+        e.separation = i == 1 ? UHN_SEP_sparsemax : UHN_SEP_softmax;
+        e.normalize_scores = i == 2;
+        e.beta = 1000;
+        status = i == 3 ? uhn_recall(gappy, &e, asked, B, 3, -1, &two_threads, found[known][i],
+                                     NULL, NULL, NULL, NULL, NULL)
+                        : uhn_retrieve(gappy, &e, asked, B, &one_thread, found[known][i], NULL,
+                                       NULL);
+        for (int q = 0; status == UHN_OK && q < B; q++)
+            CHECK(found[known][i][q * F] == (i == 3 && !isnan(asked[q * F]) ? asked[q * F] : 4),
+                  "the answer of the one row that knows, run %d, query %d", i, q);
+    }
+    *right = !known || !memcmp(found[0], found[1], sizeof found[0]);
+    known = known || status == UHN_OK;
+    uhn_memory_free(gappy);
+    return status;
+}
+
+/* Returns how many allocations the scenario makes. */
+static long sweep(const char *name, scenario run) {
+    bool right = false;
+    /* Once unarmed: what is made on first use and kept is made here. */
+    CHECK(run(&right) == UHN_OK && right, "%s %s, nothing failing", at_work->name, name);
+    long sites = 0;
+    for (int mode = 0; mode < 2; mode++) {
+        persistent = mode;
+        for (long k = 0;; k++) {
+            if (!CHECK(k < 5000, "%s %s: no end to the allocations", at_work->name, name))
+                break;
+            long alive = atomic_load(&n_alive);
+            atomic_store(&n_failed, 0);
+            atomic_store(&countdown, k);
+            atomic_store(&armed, true);
+            uhn_status status = run(&right);
+            atomic_store(&armed, false);
+            long failed = atomic_load(&n_failed);
+            CHECK(status == UHN_NO_MEMORY || (status == UHN_OK && right),
+                  "%s %s, allocation %ld%s: %s%s", at_work->name, name, k, mode ? " on" : "",
+                  uhn_status_string(status), right ? "" : ", wrong answer");
+            CHECK(status == UHN_OK || failed > 0, "%s %s: no failure but '%s'", at_work->name,
+                  name, uhn_status_string(status));
+            CHECK(atomic_load(&n_alive) == alive, "%s %s, allocation %ld%s: %ld blocks leaked",
+                  at_work->name, name, k, mode ? " on" : "", atomic_load(&n_alive) - alive);
+            bool fine = false;
+            CHECK(do_retrieve_alone(&fine) == UHN_OK && fine,
+                  "%s %s, allocation %ld: memory spoilt", at_work->name, name, k);
+            if (failed == 0) {
+                sites = k;
+                break;
             }
         }
-        return sites;
     }
+    return sites;
+}
 
-    int main(void) {
-        static const struct {
-            const char *name;
-            scenario run;
-        } scenarios[] = {{"retrieve", do_retrieve},    {"weights", do_weights},
-                         {"life of a shard", do_life}, {"retrieve alone", do_retrieve_alone},
-                         {"scores", do_scores},        {"nearest", do_nearest},
-                         {"recall", do_recall},        {"separate", do_separate},
-                         {"attention", do_attention},  {"landscape", do_landscape},
-                         {"learning", do_learn},       {"dense", do_dense},
-                         {"bare partials", do_bare}};
-        rng r = {.state = 21};
-        workload *list;
-        size_t n = all_workloads(&list, D);
-        long total = 0;
+int main(void) {
+    static const struct {
+        const char *name;
+        scenario run;
+    } scenarios[] = {{"retrieve", do_retrieve},    {"weights", do_weights},
+                     {"life of a shard", do_life}, {"retrieve alone", do_retrieve_alone},
+                     {"scores", do_scores},        {"nearest", do_nearest},
+                     {"recall", do_recall},        {"separate", do_separate},
+                     {"attention", do_attention},  {"landscape", do_landscape},
+                     {"learning", do_learn},       {"dense", do_dense},
+                     {"bare partials", do_bare}};
+    rng r = {.state = 21};
+    workload *list;
+    size_t n = all_workloads(&list, D);
+    long total = 0;
 
-        for (size_t i = 0; i < n; i++) {
-            at_work = &list[i];
-            fill(UHN_FLOAT32, patterns, N * D, &r, at_work->kind);
-            fill(UHN_FLOAT32, queries, B * D, &r, at_work->kind);
-            fill(UHN_FLOAT32, prior, N, &r, FILL_POSITIVE);
-            const uhn_equation *e = &at_work->equation;
-            uhn_rows rows = {.patterns = patterns,
-                             .prior = at_work->prior ? prior : NULL,
-                             .n_rows = N,
-                             .borrow = true};
-            CHECK_OK(uhn_memory_new(UHN_FLOAT32, D, 0, 0, &memory));
-            CHECK_OK(uhn_memory_store(memory, &rows, NULL));
-            CHECK_OK(uhn_retrieve(memory, e, queries, B, &one_thread, answer, NULL, NULL));
-            CHECK_OK(uhn_scores(memory, e, queries, B, &one_thread, wanted_scores, NULL));
-            CHECK_OK(uhn_weights(memory, e, queries, B, &one_thread, wanted_weights, NULL));
-            /* The later scenarios allocate in the same places whatever the equation is. */
-            for (size_t j = 0; j < sizeof scenarios / sizeof *scenarios; j++)
-                if (j < 3 || i % 5 == 0) total += sweep(scenarios[j].name, scenarios[j].run);
-            if (i == 0) total += sweep("sparse distributed memory", do_sdm);
-            if (i == 0) total += sweep("network", do_network);
-            if (i == 0) total += sweep("edit", do_edit);
-            if (i == 0) total += sweep("missing features", do_missing);
-            uhn_memory_free(memory);
-        }
-        free(list);
-        CHECK(total > 100, "%ld allocations: is the library linked with --wrap?", total);
-        printf("%ld allocations failed in turn, once and from there on\n", total);
-        return check_done();
+    for (size_t i = 0; i < n; i++) {
+        at_work = &list[i];
+        fill(UHN_FLOAT32, patterns, N * D, &r, at_work->kind);
+        fill(UHN_FLOAT32, queries, B * D, &r, at_work->kind);
+        fill(UHN_FLOAT32, prior, N, &r, FILL_POSITIVE);
+        const uhn_equation *e = &at_work->equation;
+        uhn_rows rows = {.patterns = patterns,
+                         .prior = at_work->prior ? prior : NULL,
+                         .n_rows = N,
+                         .borrow = true};
+        CHECK_OK(uhn_memory_new(UHN_FLOAT32, D, 0, 0, &memory));
+        CHECK_OK(uhn_memory_store(memory, &rows, NULL));
+        CHECK_OK(uhn_retrieve(memory, e, queries, B, &one_thread, answer, NULL, NULL));
+        CHECK_OK(uhn_scores(memory, e, queries, B, &one_thread, wanted_scores, NULL));
+        CHECK_OK(uhn_weights(memory, e, queries, B, &one_thread, wanted_weights, NULL));
+        /* The later scenarios allocate in the same places whatever the equation is. */
+        for (size_t j = 0; j < sizeof scenarios / sizeof *scenarios; j++)
+            if (j < 3 || i % 5 == 0) total += sweep(scenarios[j].name, scenarios[j].run);
+        if (i == 0) total += sweep("sparse distributed memory", do_sdm);
+        if (i == 0) total += sweep("network", do_network);
+        if (i == 0) total += sweep("edit", do_edit);
+        if (i == 0) total += sweep("missing features", do_missing);
+        uhn_memory_free(memory);
     }
+    free(list);
+    CHECK(total > 100, "%ld allocations: is the library linked with --wrap?", total);
+    printf("%ld allocations failed in turn, once and from there on\n", total);
+    return check_done();
+}
