@@ -40,6 +40,8 @@ ENVIRONMENT = {
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    # Other tests run notebooks, in which a bar is wanted unasked.
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     return tmp_path
 
 
