@@ -882,3 +882,15 @@ def test_imputer_falls_back_on_the_mean_of_a_column() -> None:
     imputer.partial_fit([[9.0, 6.0, 7.0, 3.0]])
     assert imputer.statistics_.tolist() == [21 / 4, 13 / 3, 7.0, 2.0]
     assert imputer.transform([[8.5, nan, nan, nan]]).tolist() == [[8.5, 5.0, 7.0, 3.0]]
+
+
+def test_nobody_answers_in_silence() -> None:
+    """Minus a distance is never above 0, so that a rectified power of it is no weight."""
+    rows, labels, queries = data(95)
+    for cls in PREDICTORS:
+        ours = cls(similarity="sqeuclidean", separation="rectified_polynomial")
+        ours.fit(rows, targets(ours, labels, rows))
+        with pytest.raises(ValueError, match=r"no stored row has a score above 0 for X\[0\]"):
+            ours.predict(queries)
+        ours.set_params(distance_transform="rbf").fit(rows, targets(ours, labels, rows))
+        assert len(ours.predict(queries)) == len(queries)

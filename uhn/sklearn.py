@@ -206,15 +206,24 @@ class _Estimator(BaseEstimator):
         return equation
 
     def _refuse_silence(self, answers: Array, queries: Array) -> None:
-        """ValueError if no row has a weight for some query, under separation 'threshold'."""
-        if self.memory_.separation != "threshold":
+        """ValueError if no row has a weight for some query, where that may be."""
+        separation = self.memory_.separation
+        if separation not in ("threshold", "rectified_polynomial"):
             return
         for i in np.flatnonzero(~answers.any(axis=1)):
-            if not self.memory_.weights(queries[i]).any():
+            if self.memory_.weights(queries[i]).any():
+                continue
+            if separation == "threshold":
+                theta = self.memory_.parameters["theta"]
                 raise ValueError(
-                    f"no stored row has a score of theta={self.memory_.parameters['theta']:g} "
-                    f"or more for X[{i}]; lower theta, or take another separation"
+                    f"no stored row has a score of theta={theta:g} or more for X[{i}]; lower "
+                    "theta, or take another separation"
                 )
+            raise ValueError(
+                f"no stored row has a score above 0 for X[{i}], and separation {separation!r} "
+                "gives weight to no other; take another separation or, with a distance, "
+                "distance_transform='inverse' or 'rbf'"
+            )
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
