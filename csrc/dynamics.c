@@ -8,6 +8,7 @@
  * what it knew stays clamped.
  */
 #include "memory.h"
+#include "missing.h"
 
 /* The largest change of a component; one that nobody answers does not change, one that was missing
  * changes infinitely. */
@@ -21,14 +22,6 @@ static double change_of(const uhn_kernels *kernels, uhn_dtype dtype, const void 
         largest = UHN_MAX(largest, isnan(x) || isnan(y) ? INFINITY : fabs(x - y));
     }
     return largest;
-}
-
-/* What the first query knew, put back into its state. */
-static void clamp(uhn_dtype dtype, const void *first, size_t n, void *state) {
-    for (size_t j = 0; j < n; j++) {
-        const double x = uhn_get(dtype, first, j);
-        if (!isnan(x)) uhn_put(dtype, state, j, x);
-    }
 }
 
 uhn_status uhn_recall(const uhn_memory *memory, const uhn_equation *equation,
@@ -91,7 +84,7 @@ uhn_status uhn_recall(const uhn_memory *memory, const uhn_equation *equation,
         for (size_t i = 0; i < n; i++) {
             const size_t query = movers[i];
             char *a = now + i * row, *b = next + i * row, *c = before + i * row;
-            if (clamped) clamp(memory->dtype, first + query * row, nf, b);
+            if (clamped) uhn_clamp(memory->dtype, first + query * row, nf, b);
             const double change = change_of(kernels, memory->dtype, a, b, nf, missing);
             int reason = -1;
             if (tol >= 0) {

@@ -1,5 +1,5 @@
 /*
- * missing.c - two or three passes of the plain kernels instead of one.
+ * missing.c - two to four passes of the plain kernels instead of one.
  *
  * With x the features and 0 where there is none, and k their indicator, sums over what both sides know
  * are dot products: sum m q = x_m . x_q, |K| = k_m . k_q, sum m = x_m . k_q, sum m^2 = x_m^2 . k_q, and
@@ -8,17 +8,12 @@
  */
 #include "missing.h"
 
+bool uhn_part_normalizes(const uhn_similarity_plan *plan) {
+    return plan->statistic != UHN_STATISTIC_none;
+}
+
 bool uhn_part_squares(const uhn_similarity_plan *plan) {
     return plan->statistic == UHN_STATISTIC_norm;
-}
-
-/* Whatever is divided by a norm or a sum does not change with its scale, but its square might overflow. */
-bool uhn_part_scaled(const uhn_similarity_plan *plan) {
-    return plan->statistic != UHN_STATISTIC_none;
-}
-
-bool uhn_part_keeps_whole(const uhn_similarity_plan *plan) {
-    return plan->statistic != UHN_STATISTIC_none;
 }
 
 /* One pass of a kernel over one form of the rows and one of the queries. */
@@ -101,7 +96,7 @@ void uhn_part_scores(const uhn_kernels *kernels, uhn_dtype dtype,
     const size_t bytes = (UHN_TILE + UHN_STRIP) * lanes * size;
     char *counts = scratch, *a = scratch + bytes, *b = a + bytes, *scores = b + bytes;
     count(kernels, dtype, rows, panel, n_features, lanes, counts);
-    if (!uhn_part_keeps_whole(plan)) {
+    if (!uhn_part_normalizes(plan)) {
         const bool dot = plan->kernel == UHN_SCORE_dot;
         const uhn_score_kernel kernel =
             dot ? plan->kernel : plan->kernel - UHN_SCORE_sqdiff + UHN_SCORE_known_sqdiff;
@@ -140,5 +135,16 @@ void uhn_part_scores(const uhn_kernels *kernels, uhn_dtype dtype,
         for (size_t i = 0; i < lanes; i++)
             if (!whole || i >= panel->n || panel->counts[i] < n_features)
                 memcpy(S + (r * lanes + i) * size, scores + (r * lanes + i) * size, size);
+    }
+}
+
+void uhn_fill_missing(uhn_dtype dtype, size_t n, void *out) {
+    for (size_t j = 0; j < n; j++) uhn_put(dtype, out, j, NAN);
+}
+
+void uhn_clamp(uhn_dtype dtype, const void *query, size_t n, void *state) {
+    for (size_t j = 0; j < n; j++) {
+        const double x = uhn_get(dtype, query, j);
+        if (!isnan(x)) uhn_put(dtype, state, j, x);
     }
 }

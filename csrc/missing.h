@@ -32,19 +32,26 @@ typedef struct uhn_part {
     bool few;                              /* queries: for the kernels of few queries */
 } uhn_part;
 
-/* What `squares` and `numbers` a plan reads. */
-bool uhn_part_squares(const uhn_similarity_plan *plan);
-bool uhn_part_scaled(const uhn_similarity_plan *plan);
+/* True if both sides are divided by a norm or a sum over what they share. Such a score does not change
+ * with the scale of a side, whose parts are scaled so that no square overflows; and whole pairs, which
+ * are divided beforehand, must have their scores before uhn_part_scores, which else makes all of them. */
+bool uhn_part_normalizes(const uhn_similarity_plan *plan);
 
-/* True if the scores of whole pairs must be there before uhn_part_scores; else it makes all of them. */
-bool uhn_part_keeps_whole(const uhn_similarity_plan *plan);
+/* True if the plan reads `squares`. */
+bool uhn_part_squares(const uhn_similarity_plan *plan);
 
 /* Scores of a tile against one panel, S[row][lane], wherever one side lacks a feature. `scratch` has
- * room for four times S. `known` of rows that all are whole need not be there where numbers are not
- * scaled. */
+ * room for four times S. Unless the plan normalizes, `known` of rows that all are whole need not be
+ * there. */
 void uhn_part_scores(const uhn_kernels *kernels, uhn_dtype dtype,
                      const uhn_similarity_plan *plan, const uhn_part *rows,
                      const uhn_part *panel, size_t n_features, size_t lanes, char *scratch,
                      char *S);
+
+/* n elements that are NaN: nobody could answer. */
+void uhn_fill_missing(uhn_dtype dtype, size_t n, void *out);
+
+/* An answer that is a state keeps what its query knew, n elements of either. */
+void uhn_clamp(uhn_dtype dtype, const void *query, size_t n, void *state);
 
 #endif

@@ -207,7 +207,7 @@ static void load_query_parts(const uhn_pass *pass, const char *queries, size_t n
     const bool squares = uhn_part_squares(&shape->similarity);
     for (size_t i = 0; i < n; i++)
         s->query_counts[i] =
-            kernels->part_row(queries + i * row, uhn_part_scaled(&shape->similarity), nf,
+            kernels->part_row(queries + i * row, uhn_part_normalizes(&shape->similarity), nf,
                               s->query_part[0] + i * row, s->query_part[1] + i * row,
                               squares ? s->query_part[2] + i * row : NULL);
     for (size_t p = 0; p < s->n_panels; p++) {
@@ -322,7 +322,7 @@ static void load_tile_parts(const uhn_pass *pass, bool whole, tile *t, scratch *
                          .rows = t->patterns,
                          .counts = s->row_counts,
                          .n = t->n};
-    if (whole && !uhn_part_scaled(&shape->similarity)) {
+    if (whole && !uhn_part_normalizes(&shape->similarity)) {
         t->part.numbers = t->patterns;
         t->part.n_whole = t->n;
         for (size_t r = 0; r < t->n; r++) s->row_counts[r] = nf;
@@ -330,8 +330,9 @@ static void load_tile_parts(const uhn_pass *pass, bool whole, tile *t, scratch *
     }
     for (size_t r = 0; r < t->n; r++) {
         s->row_counts[r] =
-            shape->kernels->part_row(t->patterns + r * row, uhn_part_scaled(&shape->similarity),
-                                     nf, s->row_part[0] + r * row, s->row_part[1] + r * row,
+            shape->kernels->part_row(t->patterns + r * row,
+                                     uhn_part_normalizes(&shape->similarity), nf,
+                                     s->row_part[0] + r * row, s->row_part[1] + r * row,
                                      squares ? s->row_part[2] + r * row : NULL);
         t->part.n_whole += s->row_counts[r] == nf;
     }
@@ -453,7 +454,7 @@ static void score_features(const uhn_shape *shape, const tile *t, const panel *p
     const bool whole =
         !shape->missing || (t->part.n_whole == t->n && panel->part.n_whole == panel->n);
     if (whole ||
-        (uhn_part_keeps_whole(&shape->similarity) && t->part.n_whole && panel->part.n_whole)) {
+        (uhn_part_normalizes(&shape->similarity) && t->part.n_whole && panel->part.n_whole)) {
         if (s->few)
             kernels->score_few[kernel](t->patterns, nf, t->n, s->few, panel->n, nf, lanes,
                                        panel->S);

@@ -1,9 +1,12 @@
 /*
  * retrieve.c - the calls of uhn.h that ask a memory something (layer 4).
  *
- * Each is one pass, or two where the first finds what the second divides by.
+ * Each is one pass, or two where the first finds what the second divides by. Where values lack entries,
+ * what the first pass left open is asked once more of the rows that know it.
  */
 #include "retrieve.h"
+
+#include "missing.h"
 
 static uhn_status conclude_answers(uhn_pass *pass, uhn_problem *problem, size_t first, size_t n,
                                    uhn_forest *forest) {
@@ -179,14 +182,6 @@ uhn_status uhn_pass_begin(const uhn_memory *memory, const uhn_equation *equation
         problem->score_sums = *sums;
     }
     return status;
-}
-
-/* Answers that are states keep what their queries knew. */
-static void clamp(const uhn_problem *problem, const uhn_shape *shape) {
-    for (size_t i = 0; i < problem->n_queries * shape->n_features; i++) {
-        const double x = uhn_get(shape->dtype, problem->queries, i);
-        if (!isnan(x)) uhn_put(shape->dtype, problem->out, i, x);
-    }
 }
 
 /* Asks once more for every value that was left open, as NaN: one component after the other, of the rows
@@ -367,7 +362,7 @@ static uhn_status answer_missing(uhn_pass *pass, uint8_t *heard) {
     problem->heard = heard;
     /* Those who know a value have a sum of scores of their own. */
     if (normalized) uhn_fill_missing(shape->dtype, n * nv, problem->out);
-    if (problem->clamp) clamp(problem, shape);
+    if (problem->clamp) uhn_clamp(shape->dtype, problem->queries, n * nf, problem->out);
     return ask_columns(pass);
 }
 
@@ -387,7 +382,8 @@ uhn_status uhn_retrieve(const uhn_memory *memory, const uhn_equation *equation,
     problem.clamp = equation->missing && equation->clamp && memory->autoassociative;
     if (n_queries && status == UHN_OK)
         status = missing_values ? answer_missing(&pass, heard) : uhn_pass_answer(&pass);
-    if (status == UHN_OK && problem.clamp && !missing_values) clamp(&problem, &pass.shape);
+    if (status == UHN_OK && problem.clamp && !missing_values)
+        uhn_clamp(memory->dtype, queries, n_queries * memory->n_features, out);
     free(heard);
     free(sums);
     uhn_list_release(problem.list);

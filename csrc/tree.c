@@ -3,6 +3,8 @@
  */
 #include "tree.h"
 
+#include "missing.h"
+
 uhn_shape uhn_shape_of(const uhn_equation *equation, uhn_dtype dtype, size_t n_features,
                        size_t n_values) {
     uhn_shape shape = {
@@ -156,10 +158,6 @@ uhn_status uhn_fail_overflow(const uhn_shape *shape, size_t query, uhn_error *er
 
 bool uhn_node_heard(const uhn_node *node, size_t query) {
     return node && node->top[query] > -INFINITY;
-}
-
-void uhn_fill_missing(uhn_dtype dtype, size_t n, void *out) {
-    for (size_t j = 0; j < n; j++) uhn_put(dtype, out, j, NAN);
 }
 
 /* One query whose values may be missing in some rows. Each value is divided by the sum of those who know

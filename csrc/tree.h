@@ -25,9 +25,8 @@ typedef struct uhn_node {
     size_t index;
     double *top, *reference, *sum; /* per query */
     double *lagrangian;            /* per query: terms gathered so far, where the shape asks */
-    double *
-        known; /* per query and value: the sum of the rows that know it, where the shape asks */
-    char *values; /* n_queries x value_stride elements, NULL if nothing is projected */
+    double *known; /* per query and value: sums of those who know it, where the shape asks */
+    char *values;  /* n_queries x value_stride elements, NULL if nothing is projected */
 } uhn_node;
 
 /* Nodes side by side, the last one first; `spare` are nodes whose memory can serve again, each with
@@ -75,9 +74,6 @@ uhn_status uhn_node_finish(const uhn_shape *shape, const uhn_node *node, size_t 
 
 /* True if any row of the node has a score above -infinity, be its weight 0. */
 bool uhn_node_heard(const uhn_node *node, size_t query);
-
-/* n elements that are NaN: nobody could answer. */
-void uhn_fill_missing(uhn_dtype dtype, size_t n, void *out);
 
 /* An answer from a list of candidates, which it sorts; `row` fetches a value by global row number. With
  * out NULL nothing but answered and lagrangians (each may be NULL) is written. */

@@ -284,8 +284,9 @@ const char *uhn_cpu_available(void);
  * bytes, may be NULL) is 0 where no pattern had any weight and the row of out is zeros (where weights
  * are sums; a simplex with nothing to answer is UHN_EMPTY), else 1. Scratch is bounded by the block
  * sizes, not by n_patterns, except for sparsemax and entmax, which keep the scores that may still
- * matter. */
-/* Where features may be missing: scores are those of what both sides know; the answer for a feature is
+ * matter.
+ *
+ * Where features may be missing: scores are those of what both sides know; the answer for a feature is
  * that of a memory of the rows that know it; with `clamp` and an autoassociative memory, a feature that
  * the query knows stays as it is. What nobody can answer is NaN, not an error. */
 uhn_status uhn_retrieve(const uhn_memory *memory, const uhn_equation *equation,
