@@ -199,6 +199,16 @@ def test_energy_and_recall_too(
         _ = found.weights
 
 
+def test_a_state_at_rest_changes_by_nothing(client: Any, tmp_path: Path) -> None:
+    """On a pattern, which is its own nearest: a change of 0 is within a tol of 0."""
+    memory, queries = case("max", "euclidean", np.float64)
+    sharded = uhn.dask.open(client, write(tmp_path, memory, CUTS[3][0]))
+    found, wanted = sharded.recall(queries, 4, tol=0.0), memory.recall(queries, 4, tol=0.0)
+    assert set(wanted.status) == {"fixed point"}
+    for name in ("state", "n_steps", "status", "change"):
+        same(getattr(found, name), getattr(wanted, name))
+
+
 @pytest.mark.parametrize(("dtype", "similarity"), [(np.float32, "euclidean"), (float, "dot")])
 def test_nearest_with_ties_across_shards(
     client: Any, tmp_path: Path, dtype: Any, similarity: str

@@ -796,6 +796,34 @@ def test_gaps_that_come_and_go(order: tuple[int, ...], dtype) -> None:
 
 
 @DTYPES
+@pytest.mark.parametrize("separation", ["softmax", "topk"])
+def test_the_first_gap_may_come_by_replacement(separation: str, dtype) -> None:
+    """In patterns, and in the values of patterns without gaps."""
+    rng = seed("replaced")
+    whole = rng.normal(size=(40, 5)).astype(dtype)
+    gappy = whole.copy()
+    gappy[[3, 20, 39], [0, 4, 2]] = NAN
+    query = np.array([NAN, 0.5, 1, NAN, 0], dtype)
+    for patterns, values in ((gappy, None), (whole, gappy)):
+        rows = [3, 20, 39]
+        memory = uhn.Memory(
+            whole,
+            None if values is None else whole,
+            similarity="sqeuclidean",
+            separation=separation,
+            nan="missing",
+            copy=True,
+        )
+        memory.replace(rows, patterns[rows], None if values is None else values[rows])
+        fresh = uhn.Memory(
+            patterns, values, similarity="sqeuclidean", separation=separation, nan="missing"
+        )
+        answer = memory.retrieve(query)
+        assert not np.isnan(answer).any()
+        same(answer, fresh.retrieve(query), rows)
+
+
+@DTYPES
 @pytest.mark.parametrize("separation", ["softmax", "identity", "topk", "sparsemax"])
 def test_many_queries_and_shards_that_begin_anywhere(separation: str, dtype) -> None:
     """Several blocks of queries, silent ones in each, and rows counted from anywhere."""
