@@ -101,6 +101,7 @@ def write(folder: Path, memory: uhn.Memory, lengths: list[int]) -> list[Path]:
         "separation": memory.separation,
         "normalize": memory.normalize,
         "normalize_scores": memory.normalize_scores,
+        "nan": memory.nan,
         **memory.parameters,
         **({"transform": memory.transform} if memory.transform else {}),
     }
@@ -197,6 +198,27 @@ def test_energy_and_recall_too(
     assert sharded.recall(one, 1).status == memory.recall(one, 1).status
     with pytest.raises(ValueError, match="use nearest"):
         _ = found.weights
+
+
+def test_gaps(client: Any, tmp_path: Path) -> None:
+    """Nearest patterns over shared features; answers are refused with the reason."""
+    rng = np.random.default_rng(7)
+    rows = np.where(rng.random((N, 6)) < 0.2, np.nan, rng.random((N, 6)))
+    queries = rows[:9].copy()
+    queries[:, 2] = np.nan
+    memory = uhn.Memory(rows, similarity="sqeuclidean", nan="missing")
+    sharded = uhn.dask.open(client, write(tmp_path, memory, CUTS[3][0]))
+    for found, wanted in zip(
+        sharded.nearest(queries, 3), memory.nearest(queries, 3), strict=True
+    ):
+        same(found, wanted)
+    for ask in (sharded.retrieve, sharded.recall):
+        with pytest.raises(ValueError, match="partial cannot be made of values with missing"):
+            ask(queries)
+    with pytest.raises(ValueError, match="patterns lack features"):
+        sharded.energy(np.ones(6))
+    with pytest.raises(ValueError, match="5 features"):
+        sharded.nearest(queries[:, :5])
 
 
 def test_a_state_at_rest_changes_by_nothing(client: Any, tmp_path: Path) -> None:

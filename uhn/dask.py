@@ -374,7 +374,9 @@ class _Spec:
 
     def take(self, queries: Any, what: str) -> tuple[Array, bool]:
         """Queries that every shard takes, and whether they were given as one row."""
-        rows, single = _take_rows(queries, what, self.n_features)
+        # Where NaN is a gap the memory below judges, which knows it.
+        gaps = self.keywords.get("nan") == "missing"
+        rows, single = _take_rows(queries, what, -1 if gaps else self.n_features)
         rows = np.ascontiguousarray(rows, dtype=self.dtype)
         self.probe().scores(rows)
         return rows, single
@@ -485,7 +487,9 @@ class ShardedMemory:
     bits that one process with all the rows would give (`uhn.Memory`), however many shards and
     workers there are and whichever of them fail on the way.
 
-    `retrieve`, `recall`, `nearest` and `energy` take what those of `uhn.Memory` take.
+    `retrieve`, `recall`, `nearest` and `energy` take what those of `uhn.Memory` take. Of files
+    saved with ``nan="missing"`` only `nearest` answers: who answers for a feature is known
+    when all rows are in one place, and the others say so.
     `retrieve`, `nearest` and `energy` take a dask.array, too, and `retrieve` and `energy` a
     dask.dataframe; then the result is one, made when it is computed: each of its chunks is
     asked whole on one worker, which has to see all of the files.
